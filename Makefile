@@ -1,0 +1,39 @@
+# People and CI run the same targets. `make setup` is implied by all of them.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test check bench proto clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "perigrid needs $(PYTHON); install Python 3.11 or set PYTHON=..."; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,eo]'
+	@touch $@
+
+demo: setup
+	$(BIN)/perigrid demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/proto.py --check
+	$(BIN)/python tools/module_size.py
+
+bench: setup
+	$(BIN)/perigrid bench links
+	$(BIN)/perigrid bench efficiency
+
+proto: setup
+	$(BIN)/python tools/proto.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,103 @@
+"""What work does a client ask for, and on which data?
+
+A job names a model and a dataset; the dataset's captures lie on satellites, each on the one that took it. The
+catalogue below is what a mission's ground knows of them: where each was born, its size, and the tiles cut from it.
+No pixel is in here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from perigrid.errors import UsageError
+from perigrid.units import NodeId
+
+MAX_JOB_ID_LENGTH = 64
+MAX_TILES_PER_SHARD = 64
+DEFAULT_TILES_PER_SHARD = 4
+JOB_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One job as its client states it. `job` is the client's own id: submitting it twice is one job.
+
+    `deadline_s` counts in emulated seconds from admission; `priority` is higher first.
+    """
+
+    job: str
+    model: str
+    dataset: str
+    tiles_per_shard: int = DEFAULT_TILES_PER_SHARD
+    priority: int = 0
+    deadline_s: float | None = None
+
+    def check(self) -> None:
+        """Raise UsageError where the job cannot be."""
+        if not self.job or len(self.job) > MAX_JOB_ID_LENGTH or not set(self.job) <= JOB_ID_CHARACTERS:
+            raise UsageError(
+                f"job id {self.job!r}: use 1 to {MAX_JOB_ID_LENGTH} letters, digits, '-', '_' or '.', "
+                "since it names a folder of the run."
+            )
+        if not 1 <= self.tiles_per_shard <= MAX_TILES_PER_SHARD:
+            raise UsageError(
+                f"job {self.job}: tiles_per_shard is {self.tiles_per_shard}; give 1 to {MAX_TILES_PER_SHARD}."
+            )
+        if self.deadline_s is not None and not self.deadline_s > 0:
+            raise UsageError(f"job {self.job}: deadline_s is {self.deadline_s}; give seconds above 0.")
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of a scene that one satellite took: its share of the dataset.
+
+    `tiles` are the ids of the crops cut from it; `rows` and `columns` their upper left corners inside this capture, in
+    pixels. `first_row` is the capture's own place in the scene. `owner` is where it was born, `replicas` who shall
+    hold a copy. The array is float32 [bands, height_px, width_px].
+    """
+
+    name: str
+    dataset: str
+    owner: NodeId
+    replicas: tuple[NodeId, ...]
+    first_row: int
+    bands: int
+    height_px: int
+    width_px: int
+    tiles: tuple[int, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the array in bytes."""
+        return 4 * self.bands * self.height_px * self.width_px
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """Several tiles of one capture: the unit that is placed, leased, computed and settled, under one id for ever."""
+
+    index: int
+    capture: str
+    tiles: tuple[int, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """All captures of a constellation, in the order of their names."""
+
+    captures: tuple[Capture, ...]
+
+    def of(self, dataset: str) -> tuple[Capture, ...]:
+        """The captures of one dataset; UsageError with the names there are when it has none."""
+        found = tuple(c for c in self.captures if c.dataset == dataset)
+        if not found:
+            names = ", ".join(sorted({c.dataset for c in self.captures})) or "none"
+            raise UsageError(
+                f"dataset {dataset!r} is not on this constellation (it holds: {names}); name one of these, or add a "
+                "[[data]] table to the scenario and bring it up again."
+            )
+        return found
+
+    def named(self, name: str) -> Capture | None:
+        """The capture of that name, if there is one."""
+        return next((c for c in self.captures if c.name == name), None)

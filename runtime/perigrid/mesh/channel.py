@@ -1,0 +1,152 @@
+"""When does a frame leave, and when does it arrive?
+
+A channel is one direction of one link: a queue in front of a line that carries one frame at a time at the
+link's rate, and a delay behind it. It decides and does nothing: carriers send what `pump` lets go and
+release it at its due time. The rules:
+
+- A frame's first bit leaves when the line is free and the frame has arrived, whichever is later. How late
+  anyone calls `pump` has no part in it, so a busy machine does not slow the emulated line down.
+- Whenever the line falls free, the oldest waiting control frame goes first, else the oldest bulk frame; a
+  frame that has started is never interrupted.
+- `pump` may look ahead, so that a carrier has the frame in time. What it let go is committed: a control
+  frame that arrives within the lookahead waits behind it.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from perigrid.errors import Bug
+from perigrid.mesh.topology import Link
+from perigrid.units import MIB, NodeId
+
+MAX_QUEUED_FRAMES = 65_536
+"""Frames that may wait in one channel; senders hold back by credits long before."""
+
+MAX_QUEUED_BYTES = 256 * MIB
+"""Bytes that may wait in one channel."""
+
+_HASH_BYTES = 8
+_HASH_RANGE = 2.0 ** (8 * _HASH_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A frame on the line: first bit out at `start_s`, last bit out at `end_s`, last bit in at `due_s` (sky
+    time).
+    """
+
+    frame: object
+    start_s: float
+    end_s: float
+    due_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    frame: object
+    size_bytes: int
+    since_s: float
+
+
+class Channel:
+    """The queue and the line of one direction of one link.
+
+    `rate_bps` is the line's rate; `delay_at` gives the propagation delay, s, of what leaves at a sky time.
+    The delay is taken when the first bit leaves: over a frame the range changes by centimetres.
+    """
+
+    def __init__(self, rate_bps: float, delay_at: Callable[[float], float]) -> None:
+        if not 0.0 < rate_bps < math.inf:
+            raise Bug(f"A channel needs a rate above 0 bit/s, not {rate_bps}.")
+        self._rate_bps = rate_bps
+        self._delay_at = delay_at
+        self._control: deque[_Waiting] = deque()
+        self._bulk: deque[_Waiting] = deque()
+        self._free_s = -math.inf
+        self._queued_bytes = 0
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait and have not started."""
+        return self._queued_bytes
+
+    @property
+    def queued_frames(self) -> int:
+        """Frames that wait and have not started."""
+        return len(self._control) + len(self._bulk)
+
+    @property
+    def free_s(self) -> float:
+        """Sky time at which the line is through with everything that was let go; minus infinity at first."""
+        return self._free_s
+
+    @property
+    def next_pump_s(self) -> float:
+        """Sky time at which the next waiting frame could start; infinite where none waits."""
+        queue = self._next_queue()
+        return max(self._free_s, queue[0].since_s) if queue else math.inf
+
+    def push(self, frame: object, size_bytes: int, control: bool, now_s: float) -> None:
+        """Let a frame of `size_bytes` on the wire wait in its class; Bug past the queue's bounds."""
+        if size_bytes <= 0:
+            raise Bug(f"A frame has at least one byte, not {size_bytes}.")
+        if self.queued_frames >= MAX_QUEUED_FRAMES or self._queued_bytes + size_bytes > MAX_QUEUED_BYTES:
+            raise Bug(
+                f"A channel's queue is full: {self.queued_frames} frames with {self._queued_bytes} bytes wait, "
+                f"and another {size_bytes} bytes came. Senders must hold back at {MAX_QUEUED_FRAMES} frames or "
+                f"{MAX_QUEUED_BYTES} bytes."
+            )
+        queue = self._control if control else self._bulk
+        # Within a class the order of arrival is the order of departure, even if a caller's clock stepped
+        # back.
+        since_s = max(now_s, queue[-1].since_s) if queue else now_s
+        queue.append(_Waiting(frame, size_bytes, since_s))
+        self._queued_bytes += size_bytes
+
+    def pump(self, now_s: float, lookahead_s: float) -> list[Departure]:
+        """Let go, in order, every frame that starts by now + lookahead."""
+        departures = []
+        while self.next_pump_s <= now_s + lookahead_s:
+            queue = self._next_queue()
+            start_s = max(self._free_s, queue[0].since_s)
+            waiting = queue.popleft()
+            end_s = start_s + waiting.size_bytes * 8 / self._rate_bps
+            self._free_s = end_s
+            self._queued_bytes -= waiting.size_bytes
+            departures.append(Departure(waiting.frame, start_s, end_s, end_s + self._delay_at(start_s)))
+        return departures
+
+    def clear(self) -> list[object]:
+        """Empty the queue and return the frames that had not started: control first, oldest first."""
+        frames = [waiting.frame for waiting in (*self._control, *self._bulk)]
+        self._control.clear()
+        self._bulk.clear()
+        self._queued_bytes = 0
+        return frames
+
+    def _next_queue(self) -> deque[_Waiting]:
+        """The class whose head starts next: control, unless bulk can start before any control frame is
+        there.
+        """
+        if self._control and self._bulk:
+            choice_s = max(self._free_s, self._bulk[0].since_s)
+            return self._control if self._control[0].since_s <= choice_s else self._bulk
+        return self._control or self._bulk
+
+
+def loss_seed(run_seed: int, link: Link, sender: NodeId) -> bytes:
+    """The seed of one direction of one link in one run, for `lost`."""
+    return blake2b(f"{run_seed}/{link.a}/{link.b}/{sender}".encode(), digest_size=_HASH_BYTES).digest()
+
+
+def lost(frame_number: int, seed: bytes, probability: float) -> bool:
+    """Whether the frame of that number is lost: a fixed answer for the same seed, true as often as
+    `probability`.
+    """
+    if probability <= 0.0:
+        return False
+    hashed = blake2b(frame_number.to_bytes(8, "little"), key=seed, digest_size=_HASH_BYTES).digest()
+    return int.from_bytes(hashed, "little") / _HASH_RANGE < probability

@@ -1,0 +1,126 @@
+"""What can a machine want done?
+
+Actions come out of `handle`, in the order in which they are to be carried out. A driver does them and asks nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from perigrid.job.spec import Shard
+from perigrid.mesh.topology import Link
+from perigrid.node.blobs import Piece
+from perigrid.node.events import Recalled
+from perigrid.node.frames import Frame, Stages
+from perigrid.node.records import Record
+from perigrid.node.replies import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Put a frame into a link's queue."""
+
+    link: Link
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class DropQueued:
+    """Throw away what has not left yet on this link: its custodian sends it another way."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Infer:
+    """Run a shard on the device; answered by InferenceEnded or InferenceFailed with the same `task`."""
+
+    task: int
+    job: str
+    model: str
+    shard: Shard
+
+
+@dataclass(frozen=True, slots=True)
+class KeepCapture:
+    """Write a capture's copy to flash and check its hash; answered by Kept."""
+
+    key: str
+    capture: str
+    pieces: tuple[Piece, ...]
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeepResult:
+    """Write a result to flash (on the ground: append it to the results file); answered by Kept."""
+
+    key: str
+    job: str
+    shard: int
+    pieces: tuple[Piece, ...]
+    digest: bytes
+    stages: Stages
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetResults:
+    """Delete results from flash: the ground has them."""
+
+    job: str
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Append records to the journal; carry out `then`, in order, only once they are durable."""
+
+    records: tuple[Record, ...]
+    then: tuple[Action, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Hand this event back to the machine; as part of a Persist's `then`, once its records are durable."""
+
+    event: Recalled
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send Woken(key) when the node's own clock reads `local_s`; a later one with the same key takes its place."""
+
+    key: str
+    local_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Answer a client."""
+
+    client: int
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something worth a line in the event log. `what` names it; the fields are plain values."""
+
+    what: str
+    trace: int = 0
+    fields: dict[str, str | int | float] = field(default_factory=dict)
+
+
+Action = (
+    Send
+    | DropQueued
+    | Infer
+    | KeepCapture
+    | KeepResult
+    | ForgetResults
+    | Persist
+    | Recall
+    | WakeAt
+    | Tell
+    | Note
+)

@@ -1,0 +1,474 @@
+"""What does the controller do next?
+
+It admits jobs, places their shards on satellites that hold the data, leases them out, settles what comes back, and
+tells each client each ending once, in the order of the journal. Nothing is acknowledged, to a satellite or a client,
+before it is durable. A restarted controller begins a new epoch from its journal, and asks satellites what they hold.
+
+The controller is a role: this machine runs wherever a driver hosts it, on the ground centre by default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from perigrid.errors import UsageError
+from perigrid.job.ledger import Ledger, Verdict
+from perigrid.job.shards import cut
+from perigrid.job.spec import Catalogue, JobSpec
+from perigrid.mesh.plan import ContactPlan
+from perigrid.mesh.routes import NoPath, Routes
+from perigrid.node.actions import Action, KeepResult, Note, Persist, Recall, Tell, WakeAt
+from perigrid.node.dispatch import WAKE_LEASES, Dispatcher
+from perigrid.node.events import (
+    AckDue,
+    Cancel,
+    ControllerBooted,
+    Event,
+    Explain,
+    FrameArrived,
+    JobDurable,
+    Kept,
+    LinkDown,
+    LinkUp,
+    ListJobs,
+    Now,
+    RowDurable,
+    Submit,
+    Unwatch,
+    Watch,
+    Woken,
+)
+from perigrid.node.frames import Alive, Failed, Hello, LinkAdvert, Result, Settled, Withdraw
+from perigrid.node.records import EpochStarted, JobAdmitted, JobEnded, Record, ShardAccepted, ShardFailed
+from perigrid.node.relay import Relay
+from perigrid.node.replies import Admitted, Ended, Explanation, Jobs, Refused, Row
+from perigrid.node.transfers import Assembler, Message
+from perigrid.units import NodeId
+
+MAX_ACTIVE_JOBS = 64
+MAX_FAILURES_PER_SHARD = 3
+SETTLED_DELAY_S = 0.2
+"""How long the controller gathers acknowledgements of results for one satellite into one message."""
+
+WAKE_SETTLED = "controller/settled"
+WAKE_DEADLINES = "controller/deadlines"
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerConfig:
+    """What a controller is told when it is built. `models` are those on the satellites; names are the nodes'."""
+
+    node: NodeId
+    satellites: tuple[NodeId, ...]
+    names: tuple[str, ...]
+    models: tuple[str, ...]
+    lease_s: float
+
+
+@dataclass(slots=True)
+class Job:
+    """One job in the controller's hands; `rows` are its endings in the order of the journal."""
+
+    spec: JobSpec
+    ledger: Ledger
+    admitted_sky_s: float
+    durable: bool = False
+    rows: list[Row] = field(default_factory=list)
+    endings: dict[int, ShardAccepted | ShardFailed] = field(default_factory=dict)
+    failures: dict[int, int] = field(default_factory=dict)
+    watchers: dict[int, int] = field(default_factory=dict)
+    ending: JobEnded | None = None
+    ended: bool = False
+    cancelled: bool = False
+
+
+class Controller:
+    """The machine of the ground centre: its relay, and the controller's role."""
+
+    def __init__(
+        self, config: ControllerConfig, boot: int, catalogue: Catalogue, plan: ContactPlan, routes: Routes
+    ) -> None:
+        self.config = config
+        self.relay = Relay(config.node, boot, config.node, plan, routes)
+        self.catalogue = catalogue
+        self.epoch = 0
+        self.leading = False
+        self.jobs: dict[str, Job] = {}
+        self.dispatcher = Dispatcher(self.relay, catalogue, config.lease_s)
+        self._assembler = Assembler()
+        self._results: dict[str, Message] = {}
+        self._to_settle: dict[tuple[NodeId, str], list[int]] = {}
+
+    def handle(self, now: Now, event: Event) -> list[Action]:
+        """Take one event; the actions that follow from it, in order."""
+        match event:
+            case FrameArrived(link, frame):
+                actions, mine = self.relay.arrived(now, link, frame)
+                message = self._assembler.add(mine) if mine is not None else None
+                return actions + self._message(now, message) if message is not None else actions
+            case Kept():
+                return self._kept(now, event)
+            case RowDurable() | AckDue() | JobDurable():
+                return self._recalled(now, event)
+            case LinkUp(link):
+                return self.relay.link_up(now, link) + self._dispatch(now, paths_changed=True)
+            case LinkDown(link, planned):
+                return self.relay.link_down(now, link, planned) + self._dispatch(now, paths_changed=True)
+            case Woken(key):
+                return self._woken(now, key)
+            case ControllerBooted(records):
+                return self._booted(now, records)
+            case Submit() | Watch() | Unwatch() | Cancel() | ListJobs() | Explain():
+                return self._client(now, event)
+            case _:
+                return []
+
+    def _booted(self, now: Now, records: tuple[Record, ...]) -> list[Action]:
+        for record in records:
+            self._replay(record)
+        self.epoch += 1
+        for job in self.jobs.values():
+            job.durable = True
+            if job.ending is None and job.ledger.done:
+                # It crashed between the last shard's ending and the job's own.
+                self._end_if_done(now, job)
+        endings = [j.ending for j in self.jobs.values() if j.ending is not None and not j.ended]
+        then = (Recall(JobDurable("", ended=False)), *(Recall(JobDurable(e.job, ended=True)) for e in endings))
+        return [Note("epoch", 0, {"epoch": self.epoch}), Persist((EpochStarted(self.epoch), *endings), then)]
+
+    def _replay(self, record: Record) -> None:
+        match record:
+            case EpochStarted(epoch):
+                self.epoch = max(self.epoch, epoch)
+            case JobAdmitted(spec, admitted_sky_s):
+                ledger = Ledger(spec, cut(spec, self.catalogue))
+                self.jobs[spec.job] = Job(spec, ledger, admitted_sky_s)
+            case ShardAccepted():
+                self.jobs[record.job].ledger.settle(record.shard, record.digest)
+                self._add_row(self.jobs[record.job], record)
+            case ShardFailed():
+                self.jobs[record.job].ledger.fail(record.shard, record.cause)
+                self._add_row(self.jobs[record.job], record)
+            case JobEnded():
+                self.jobs[record.job].ending = record
+                self.jobs[record.job].ended = True
+
+    def _add_row(self, job: Job, ending: ShardAccepted | ShardFailed) -> Row:
+        job.endings[ending.shard] = ending
+        row = Row(len(job.rows) + 1, job.ledger.shards[ending.shard].tiles, ending)
+        job.rows.append(row)
+        return row
+
+    # --- what satellites say
+
+    def _message(self, now: Now, message: Message) -> list[Action]:
+        match message.body:
+            case Result() as result:
+                return self._trusted(now, message.source) + self._result(result, message)
+            case Failed() as failed:
+                return self._trusted(now, message.source) + self._failed(now, failed, message.source)
+            case Alive(captures, working):
+                self.dispatcher.holds(message.source, captures)
+                for name, shards in working:
+                    job = self.jobs.get(name)
+                    if job is not None:
+                        self.dispatcher.renew(now, job.ledger, message.source, shards)
+                return self._trusted(now, message.source) + self._dispatch(now)
+            case LinkAdvert():
+                return self._dispatch(now, paths_changed=True)
+            case _:
+                return []
+
+    def _trusted(self, now: Now, satellite: NodeId) -> list[Action]:
+        if satellite in self.dispatcher.suspects:
+            del self.dispatcher.suspects[satellite]
+            return [Note("trusted-again", 0, {"satellite": self.config.names[satellite]})]
+        return []
+
+    def _result(self, result: Result, message: Message) -> list[Action]:
+        job = self.jobs.get(result.job)
+        if job is None or not job.ledger.knows(result.shard) or job.cancelled:
+            return [Recall(AckDue(result.job, result.shard, message.source))]
+        if result.shard in job.ledger.accepted or result.shard in job.ledger.failed:
+            verdict = job.ledger.settle(result.shard, result.digest)
+            note = Note(verdict.value, message.trace, {"job": result.job, "shard": result.shard})
+            # Not before what was accepted is durable: an empty Persist stands behind it in the journal's queue.
+            return [note, Persist((), (Recall(AckDue(result.job, result.shard, message.source)),))]
+        key = f"{result.job}/{result.shard}/{message.source}/{message.trace}"
+        self._results[key] = message
+        return [KeepResult(key, result.job, result.shard, message.pieces, result.digest, result.stages)]
+
+    def _kept(self, now: Now, event: Kept) -> list[Action]:
+        message = self._results.pop(event.key, None)
+        if message is None or not isinstance(message.body, Result):
+            return []
+        result, satellite = message.body, message.source
+        job = self.jobs.get(result.job)
+        fields: dict[str, str | int | float] = {
+            "job": result.job,
+            "shard": result.shard,
+            "satellite": self.config.names[satellite],
+            "hops": message.hops,
+        }
+        if not event.intact or job is None:
+            return [Note("corrupt-result", message.trace, fields)]
+        verdict = job.ledger.settle(result.shard, result.digest)
+        note = Note(verdict.value, message.trace, fields)
+        acknowledge = Recall(AckDue(result.job, result.shard, satellite))
+        if verdict is not Verdict.ACCEPTED:
+            return [note, Persist((), (acknowledge,))]
+        record = ShardAccepted(
+            result.job,
+            result.shard,
+            result.digest,
+            event.blob.length,
+            satellite,
+            result.attempt,
+            message.hops,
+            now.sky_s,
+            result.stages,
+        )
+        job.endings[result.shard] = record
+        persist = Persist((record,), (Recall(RowDurable(result.job, result.shard)), acknowledge))
+        return [note, persist, *self._end_if_done(now, job), *self._dispatch(now)]
+
+    def _failed(self, now: Now, failed: Failed, satellite: NodeId) -> list[Action]:
+        job = self.jobs.get(failed.job)
+        if job is None or not job.ledger.knows(failed.shard):
+            return []
+        lease = job.ledger.leases.get(failed.shard)
+        if lease is None or lease.satellite != satellite or lease.attempt != failed.attempt:
+            return []
+        fields: dict[str, str | int | float] = {"job": failed.job, "shard": failed.shard, "cause": failed.cause}
+        count = job.failures[failed.shard] = job.failures.get(failed.shard, 0) + 1
+        note = Note("shard-refused", 0, {**fields, "satellite": self.config.names[satellite]})
+        if failed.final or count >= MAX_FAILURES_PER_SHARD:
+            return [note, *self._fail(now, job, failed.shard, failed.cause), *self._end_if_done(now, job)]
+        self.dispatcher.refused(job.ledger, failed.shard, satellite)
+        return [note, *self._dispatch(now)]
+
+    # --- endings
+
+    def _fail(self, now: Now, job: Job, shard: int, cause: str) -> list[Action]:
+        if not job.ledger.fail(shard, cause):
+            return []
+        record = ShardFailed(job.spec.job, shard, cause, now.sky_s)
+        job.endings[shard] = record
+        return [Persist((record,), (Recall(RowDurable(job.spec.job, shard)),))]
+
+    def _fail_rest(self, now: Now, job: Job, cause: str) -> list[Action]:
+        actions: list[Action] = []
+        for shard in job.ledger.shards:
+            actions += self._fail(now, job, shard.index, cause)
+        actions += self._end_if_done(now, job)
+        for satellite in self.config.satellites:
+            frames = self.relay.sender.frames(satellite, Withdraw(job.spec.job), epoch=self.epoch)
+            actions += self.relay.submit(now, frames)
+        return actions
+
+    def _end_if_done(self, now: Now, job: Job) -> list[Action]:
+        if not job.ledger.done or job.ending is not None:
+            return []
+        ledger = job.ledger
+        outcome = "cancelled" if job.cancelled else "failed" if ledger.failed else "complete"
+        job.ending = JobEnded(
+            job.spec.job, outcome, now.sky_s, ledger.total_attempts, ledger.duplicates, ledger.conflicts
+        )
+        return [Persist((job.ending,), (Recall(JobDurable(job.spec.job, ended=True)),))]
+
+    def _recalled(self, now: Now, event: RowDurable | AckDue | JobDurable) -> list[Action]:
+        if isinstance(event, AckDue):
+            waiting = self._to_settle.setdefault((event.satellite, event.job), [])
+            waiting.append(event.shard)
+            return [WakeAt(WAKE_SETTLED, now.local_s + SETTLED_DELAY_S)] if len(waiting) == 1 else []
+        if isinstance(event, RowDurable):
+            job = self.jobs[event.job]
+            row = self._add_row(job, job.endings[event.shard])
+            return [Tell(client, row) for client, cursor in job.watchers.items() if cursor < row.cursor]
+        if event.job == "":
+            self.leading = True
+            return self._lead(now)
+        job = self.jobs[event.job]
+        if event.ended and job.ending is not None:
+            job.ended = True
+            job.ledger.leases.clear()
+            note = Note("job-ended", 0, {"job": event.job, "outcome": job.ending.outcome})
+            return [note, *(Tell(client, Ended(job.ending)) for client in job.watchers)]
+        job.durable = True
+        return self._dispatch(now)
+
+    def _lead(self, now: Now) -> list[Action]:
+        actions: list[Action] = []
+        for satellite in self.config.satellites:
+            frames = self.relay.sender.frames(satellite, Hello(), epoch=self.epoch)
+            actions += self.relay.submit(now, frames)
+        return actions + self._arm_deadlines(now) + self._dispatch(now)
+
+    # --- time
+
+    def _woken(self, now: Now, key: str) -> list[Action]:
+        if key == WAKE_LEASES:
+            return self._dispatch(now)
+        if key == WAKE_SETTLED:
+            return self._settle_out(now)
+        if key == WAKE_DEADLINES:
+            return self._deadlines(now)
+        return self.relay.woken(now, key)
+
+    def _settle_out(self, now: Now) -> list[Action]:
+        actions: list[Action] = []
+        for (satellite, job), shards in self._to_settle.items():
+            body = Settled(job, tuple(shards))
+            actions += self.relay.submit(now, self.relay.sender.frames(satellite, body, epoch=self.epoch))
+        self._to_settle.clear()
+        return actions
+
+    def _deadlines(self, now: Now) -> list[Action]:
+        actions: list[Action] = []
+        for job in self.jobs.values():
+            if job.ending is None and _deadline_sky_s(job) <= now.sky_s:
+                cause = f"DEADLINE: {job.spec.deadline_s} s after admission"
+                actions += self._fail_rest(now, job, cause)
+        return actions + self._arm_deadlines(now)
+
+    def _arm_deadlines(self, now: Now) -> list[Action]:
+        due_s = min((_deadline_sky_s(j) for j in self.jobs.values() if j.ending is None), default=float("inf"))
+        if due_s == float("inf"):
+            return []
+        return [WakeAt(WAKE_DEADLINES, now.local_s + max(0.0, due_s - now.sky_s))]
+
+    def _dispatch(self, now: Now, paths_changed: bool = False) -> list[Action]:
+        if not self.leading:
+            return []
+        # Sorting is stable: among equal priorities the job that was admitted first comes first.
+        active = [j for j in self.jobs.values() if j.durable and j.ending is None]
+        active.sort(key=lambda j: -j.spec.priority)
+        actions: list[Action] = []
+        spent = self.dispatcher.run(now, [j.ledger for j in active], self.epoch, paths_changed, actions)
+        for ledger, index, cause in spent:
+            job = self.jobs[ledger.spec.job]
+            actions += self._fail(now, job, index, cause)
+            actions += self._end_if_done(now, job)
+        return actions
+
+    # --- what clients say
+
+    def _client(self, now: Now, event: Submit | Watch | Unwatch | Cancel | ListJobs | Explain) -> list[Action]:
+        match event:
+            case Submit(client, spec):
+                return self._submitted(now, client, spec)
+            case Watch(client, name, cursor):
+                return self._watched(client, name, cursor)
+            case Unwatch(client):
+                for job in self.jobs.values():
+                    job.watchers.pop(client, None)
+                return []
+            case Cancel(client, name):
+                return self._cancelled(now, client, name)
+            case ListJobs(client):
+                return [Tell(client, Jobs(tuple(_summary(job) for job in self.jobs.values())))]
+            case Explain(client, node):
+                return [Tell(client, self._explanation(now, NodeId(node)))]
+
+    def _submitted(self, now: Now, client: int, spec: JobSpec) -> list[Action]:
+        known = self.jobs.get(spec.job)
+        if known is not None:
+            return [Tell(client, self._answer_again(known, spec))]
+        refusal = self._refusal(spec)
+        if refusal is not None:
+            return [Tell(client, Refused(spec.job, refusal))]
+        ledger = Ledger(spec, cut(spec, self.catalogue))
+        job = Job(spec, ledger, now.sky_s)
+        self.jobs[spec.job] = job
+        waits_for, until_s = self._contact(now)
+        tiles = sum(len(s.tiles) for s in ledger.shards)
+        reply = Admitted(spec.job, tiles, len(ledger.shards), False, waits_for, until_s)
+        fields: dict[str, str | int | float] = {"job": spec.job, "shards": len(ledger.shards), "tiles": tiles}
+        then = (Tell(client, reply), Recall(JobDurable(spec.job, ended=False)))
+        admitted = Persist((JobAdmitted(spec, now.sky_s),), then)
+        return [Note("job-admitted", 0, fields), admitted, *self._arm_deadlines(now)]
+
+    def _answer_again(self, known: Job, spec: JobSpec) -> Admitted | Refused:
+        if known.spec != spec:
+            cause = f"job {spec.job} exists with another specification; give this one an id of its own"
+            return Refused(spec.job, cause)
+        tiles = sum(len(s.tiles) for s in known.ledger.shards)
+        return Admitted(spec.job, tiles, len(known.ledger.shards), True)
+
+    def _refusal(self, spec: JobSpec) -> str | None:
+        try:
+            spec.check()
+            cut(spec, self.catalogue)
+        except UsageError as error:
+            return str(error)
+        if spec.model not in self.config.models:
+            names = ", ".join(self.config.models) or "none"
+            return f"model {spec.model!r} is not on the satellites (there: {names}); add it to the scenario's models"
+        if sum(j.ending is None for j in self.jobs.values()) >= MAX_ACTIVE_JOBS:
+            return f"{MAX_ACTIVE_JOBS} jobs are running, which is the limit; wait for one or cancel one"
+        return None
+
+    def _contact(self, now: Now) -> tuple[str, float | None]:
+        """What a job would wait for before its first shard goes up, if for anything."""
+        reasons = []
+        for satellite in self.config.satellites:
+            path = self.dispatcher.path(now, satellite)
+            if not isinstance(path, NoPath):
+                return "", None
+            reasons.append(path)
+        if not reasons:
+            return "", None
+        first = min(reasons, key=lambda p: float("inf") if p.until_s is None else p.until_s)
+        return first.reason, first.until_s
+
+    def _watched(self, client: int, name: str, cursor: int) -> list[Action]:
+        job = self.jobs.get(name)
+        if job is None:
+            return [Tell(client, Refused(name, f"no job {name!r} here; `perigrid status` lists the jobs"))]
+        job.watchers[client] = cursor
+        actions: list[Action] = [Tell(client, row) for row in job.rows[cursor:]]
+        if job.ended and job.ending is not None:
+            actions.append(Tell(client, Ended(job.ending)))
+        return actions
+
+    def _cancelled(self, now: Now, client: int, name: str) -> list[Action]:
+        job = self.jobs.get(name)
+        if job is None:
+            return [Tell(client, Refused(name, f"no job {name!r} here; `perigrid status` lists the jobs"))]
+        if job.ending is None:
+            job.cancelled = True
+            actions = self._fail_rest(now, job, "CANCELLED by its client")
+            return [*actions, Tell(client, Jobs((_summary(job),)))]
+        return [Tell(client, Jobs((_summary(job),)))]
+
+    def _explanation(self, now: Now, node: NodeId) -> Explanation:
+        waiting = leased = 0
+        for job in self.jobs.values():
+            if job.ending is not None:
+                continue
+            leased += sum(lease.satellite == node for lease in job.ledger.leases.values())
+            for capture, shards in job.ledger.open.items():
+                waiting += len(shards) if node in self.dispatcher.holders(capture) else 0
+        path = self.dispatcher.path(now, node) if node != self.config.node else None
+        blocked = path if isinstance(path, NoPath) else None
+        return Explanation(
+            self.config.names[node],
+            blocked is None,
+            waiting,
+            leased,
+            blocked.reason if blocked is not None else "",
+            blocked.until_s if blocked is not None else None,
+        )
+
+
+def _deadline_sky_s(job: Job) -> float:
+    return float("inf") if job.spec.deadline_s is None else job.admitted_sky_s + job.spec.deadline_s
+
+
+def _summary(job: Job) -> tuple[str, str, int, int, int, int]:
+    ledger = job.ledger
+    state = job.ending.outcome if job.ending is not None else "running"
+    done = len(ledger.accepted) + len(ledger.failed)
+    return job.spec.job, state, done, len(ledger.shards), ledger.total_attempts, job.spec.priority
+
+

@@ -1,0 +1,191 @@
+"""Which shard goes where now, and whose lease has run out?
+
+Leases are durations on the controller's own clock, renewed by what satellites say of themselves. A satellite that the
+ground has lost for reasons outside the plan gets a short grace; one that merely passed the horizon keeps its work until
+the plan brings it back. Only satellites that can be reached now are given work.
+"""
+
+from __future__ import annotations
+
+from perigrid.job.ledger import Ledger
+from perigrid.job.placement import place
+from perigrid.job.spec import Catalogue, Shard
+from perigrid.mesh.routes import NoPath, Path, Routes
+from perigrid.node.actions import Action, Note, WakeAt
+from perigrid.node.events import Now
+from perigrid.node.frames import Assign
+from perigrid.node.relay import Relay
+from perigrid.units import NodeId
+
+WAKE_LEASES = "controller/leases"
+MAX_LEASED_SHARDS_PER_SATELLITE = 64
+MAX_ATTEMPTS = 16
+UNREACHABLE_GRACE_S = 0.5
+"""How much longer the lease of a satellite lasts that faults have cut off: its last results may be on their way."""
+
+MAX_ALTERNATIVE_HOLDERS = 8
+
+
+class Dispatcher:
+    """Holders, suspects and leases; part of the controller's machine."""
+
+    def __init__(self, relay: Relay, catalogue: Catalogue, lease_s: float) -> None:
+        self.relay = relay
+        self.catalogue = catalogue
+        self.lease_s = lease_s
+        self.suspects: dict[NodeId, None] = {}
+        self._holders: dict[str, dict[NodeId, None]] = {c.name: {c.owner: None} for c in catalogue.captures}
+        self._owners = {c.name: c.owner for c in catalogue.captures}
+        self._leased: dict[NodeId, int] = {}
+        self._wake_s = float("inf")
+
+    @property
+    def routes(self) -> Routes:
+        """The routes of the relay beside this."""
+        return self.relay.routes
+
+    def holders(self, capture: str) -> tuple[NodeId, ...]:
+        """Who is known to hold a capture."""
+        return tuple(self._holders[capture])
+
+    def holds(self, satellite: NodeId, captures: tuple[str, ...]) -> None:
+        """A satellite said what it holds; what it does not name, it has lost."""
+        for capture, holders in self._holders.items():
+            if capture in captures:
+                if len(holders) < MAX_ALTERNATIVE_HOLDERS:
+                    holders[satellite] = None
+            elif satellite != self._owners[capture]:
+                holders.pop(satellite, None)
+
+    def path(self, now: Now, satellite: NodeId) -> Path | NoPath:
+        """The way from the ground centre to a satellite as the ground knows it."""
+        return self.routes.path(self.relay.node, satellite, now.sky_s, self.relay.dead())
+
+    def renew(self, now: Now, ledger: Ledger, satellite: NodeId, shards: tuple[int, ...]) -> None:
+        """A satellite has these shards in hand."""
+        for index in shards:
+            ledger.renew(index, satellite, now.local_s + self.lease_s)
+
+    def refused(self, ledger: Ledger, index: int, satellite: NodeId) -> None:
+        """A satellite cannot do a shard: it is not asked for that capture again until it says that it holds it."""
+        capture = ledger.shards[index].capture
+        ledger.reopen(index)
+        if len(self._holders[capture]) > 1:
+            self._holders[capture].pop(satellite, None)
+
+    def run(
+        self, now: Now, ledgers: list[Ledger], epoch: int, paths_changed: bool, actions: list[Action]
+    ) -> list[tuple[Ledger, int, str]]:
+        """Expire, place and lease. Returns the shards whose attempts are used up, with the cause."""
+        spent: list[tuple[Ledger, int, str]] = []
+        paths: dict[NodeId, Path | NoPath] = {}
+        for ledger in ledgers:
+            if paths_changed:
+                self._shorten(now, ledger, paths)
+            self._expire(now, ledger, paths, actions)
+        self._count(ledgers)
+        for ledger in ledgers:
+            self._assign(now, ledger, epoch, paths, actions, spent)
+        self._arm(now, ledgers, actions)
+        return spent
+
+    def _path(self, now: Now, satellite: NodeId, paths: dict[NodeId, Path | NoPath]) -> Path | NoPath:
+        if satellite not in paths:
+            paths[satellite] = self.path(now, satellite)
+        return paths[satellite]
+
+    def _shorten(self, now: Now, ledger: Ledger, paths: dict[NodeId, Path | NoPath]) -> None:
+        for index, lease in list(ledger.leases.items()):
+            path = self._path(now, lease.satellite, paths)
+            if isinstance(path, NoPath) and path.blocked_by:
+                ledger.shorten(index, now.local_s + UNREACHABLE_GRACE_S)
+
+    def _expire(
+        self, now: Now, ledger: Ledger, paths: dict[NodeId, Path | NoPath], actions: list[Action]
+    ) -> None:
+        for index, lease in list(ledger.leases.items()):
+            if lease.expires_s > now.local_s:
+                continue
+            path = self._path(now, lease.satellite, paths)
+            if isinstance(path, NoPath) and not path.blocked_by and path.until_s is not None:
+                # It only passed the horizon: it goes on computing, and is heard again when the plan says so.
+                beyond_s = path.until_s - now.sky_s + self.lease_s
+                ledger.renew(index, lease.satellite, now.local_s + beyond_s)
+                continue
+            ledger.reopen(index)
+            self.suspects[lease.satellite] = None
+            fields: dict[str, str | int | float] = {"job": ledger.spec.job, "shard": index}
+            actions.append(Note("lease-expired", 0, {**fields, "satellite": int(lease.satellite)}))
+
+    def _count(self, ledgers: list[Ledger]) -> None:
+        self._leased = {}
+        for ledger in ledgers:
+            for lease in ledger.leases.values():
+                self._leased[lease.satellite] = self._leased.get(lease.satellite, 0) + 1
+
+    def _assign(
+        self,
+        now: Now,
+        ledger: Ledger,
+        epoch: int,
+        paths: dict[NodeId, Path | NoPath],
+        actions: list[Action],
+        spent: list[tuple[Ledger, int, str]],
+    ) -> None:
+        batches: dict[NodeId, list[tuple[Shard, int]]] = {}
+        for capture, waiting in ledger.open.items():
+            for index in list(waiting):
+                if ledger.attempts.get(index, 0) >= MAX_ATTEMPTS:
+                    spent.append((ledger, index, f"ATTEMPTS: {MAX_ATTEMPTS} attempts brought no result"))
+                    continue
+                satellite = self._place(now, capture, paths)
+                if satellite is None:
+                    break
+                path = self._path(now, satellite, paths)
+                delay_s = path.delay_s if isinstance(path, Path) else 0.0
+                lease = ledger.lease(index, satellite, now.local_s + self.lease_s + 2 * delay_s)
+                self._leased[satellite] = self._leased.get(satellite, 0) + 1
+                batches.setdefault(satellite, []).append((ledger.shards[index], lease.attempt))
+        for satellite, batch in batches.items():
+            actions += self._say_assign(now, ledger, epoch, satellite, batch)
+
+    def _place(self, now: Now, capture: str, paths: dict[NodeId, Path | NoPath]) -> NodeId | None:
+        def can_take(satellite: NodeId) -> bool:
+            free = self._leased.get(satellite, 0) < MAX_LEASED_SHARDS_PER_SATELLITE
+            return free and isinstance(self._path(now, satellite, paths), Path)
+
+        def queued(satellite: NodeId) -> int:
+            return self._leased.get(satellite, 0)
+
+        return place(self._owners[capture], self._holders[capture], can_take, self.suspects, queued)
+
+    def _say_assign(
+        self, now: Now, ledger: Ledger, epoch: int, satellite: NodeId, batch: list[tuple[Shard, int]]
+    ) -> list[Action]:
+        spec = ledger.spec
+        body = Assign(
+            spec.job,
+            spec.model,
+            self.lease_s,
+            spec.priority,
+            tuple(shard for shard, _ in batch),
+            tuple(attempt for _, attempt in batch),
+        )
+        frames = self.relay.sender.frames(satellite, body, epoch=epoch)
+        fields: dict[str, str | int | float] = {
+            "job": spec.job,
+            "satellite": int(satellite),
+            "shards": len(batch),
+            "first": batch[0][0].index,
+            "attempt": max(attempt for _, attempt in batch),
+        }
+        return [Note("assign", frames[0].trace, fields), *self.relay.submit(now, frames)]
+
+    def _arm(self, now: Now, ledgers: list[Ledger], actions: list[Action]) -> None:
+        expiries = (lease.expires_s for ledger in ledgers for lease in ledger.leases.values())
+        due_s = min(expiries, default=float("inf"))
+        if due_s == float("inf"):
+            return
+        if due_s < self._wake_s or self._wake_s <= now.local_s:
+            self._wake_s = due_s
+            actions.append(WakeAt(WAKE_LEASES, due_s))

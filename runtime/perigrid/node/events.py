@@ -1,0 +1,197 @@
+"""What can happen to a machine?
+
+Events go in, one at a time. Whoever drives a machine makes them out of the world's doings; a machine never asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perigrid.job.spec import JobSpec
+from perigrid.mesh.topology import Link
+from perigrid.node.blobs import Blob
+from perigrid.node.frames import Frame, Stages
+from perigrid.node.records import Record
+from perigrid.units import NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The time of an event: the node's own monotonic clock, and the sky's; both emulated, in seconds."""
+
+    local_s: float
+    sky_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeldResult:
+    """A finished result found in flash after a boot."""
+
+    job: str
+    shard: int
+    blob: Blob
+    stages: Stages
+
+
+@dataclass(frozen=True, slots=True)
+class SatelliteBooted:
+    """A satellite starts; captures and results are what its flash still holds."""
+
+    captures: tuple[tuple[str, Blob], ...]
+    results: tuple[HeldResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerBooted:
+    """A controller starts with what its journal holds, oldest first."""
+
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameArrived:
+    """A frame came over a link, at its due time or late."""
+
+    link: Link
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """The terminal has acquired this link."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The terminal lost this link; `planned` where the contact plan said so."""
+
+    link: Link
+    planned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceEnded:
+    """The device has finished a task: its result, and what it took. `task` is the machine's own number."""
+
+    task: int
+    blob: Blob
+    inference_s: float
+    desk_wait_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceFailed:
+    """The device could not do a task. `payload_died` where the payload process went down with it."""
+
+    task: int
+    cause: str
+    payload_died: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What `Keep` asked for is in flash (or on the ground's disk, not yet durable). `intact`: its hash was right."""
+
+    key: str
+    blob: Blob
+    intact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """A wake-up of that name came due."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowDurable:
+    """Recalled by the controller itself: that shard's ending is in the journal for good."""
+
+    job: str
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class AckDue:
+    """Recalled by the controller itself: that satellite may forget its result."""
+
+    job: str
+    shard: int
+    satellite: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class JobDurable:
+    """Recalled by the controller itself: the job's admission, or its end, is in the journal for good."""
+
+    job: str
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A client submits a job; `client` is who to tell."""
+
+    client: int
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A client wants a job's results beyond `cursor`, and those to come."""
+
+    client: int
+    job: str
+    cursor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unwatch:
+    """A client went away."""
+
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A client gives up a job."""
+
+    client: int
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListJobs:
+    """A client asks which jobs there are."""
+
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """A client asks what a node's shards wait for."""
+
+    client: int
+    node: int
+
+
+Recalled = RowDurable | AckDue | JobDurable
+ClientRequest = Submit | Watch | Unwatch | Cancel | ListJobs | Explain
+
+Event = (
+    SatelliteBooted
+    | ControllerBooted
+    | FrameArrived
+    | LinkUp
+    | LinkDown
+    | InferenceEnded
+    | InferenceFailed
+    | Kept
+    | Woken
+    | Recalled
+    | ClientRequest
+)

@@ -1,0 +1,170 @@
+"""What do nodes say to each other?
+
+A frame is what crosses one link: a header, a small body (a message), and at most one chunk of a payload. The body of a
+transfer of several chunks rides on each of them, so that any one tells what it belongs to. Times of departure and
+arrival are not here: the link's carrier stamps those.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from perigrid.job.spec import Shard
+from perigrid.mesh.topology import Link
+from perigrid.node.blobs import Piece
+from perigrid.units import NodeId
+
+HOP_LIMIT = 96
+"""Above the diameter of the largest preset's +Grid (36 + 39 hops), with room for detours."""
+
+MAX_DEAD_LINKS_MET = 8
+"""How many dead links a frame remembers; the oldest is forgotten first."""
+
+
+class Priority(enum.IntEnum):
+    """Class of a frame: control frames overtake bulk on every link."""
+
+    CONTROL = 0
+    BULK = 1
+
+
+class Assign(msgspec.Struct, frozen=True, tag=True):
+    """Ground to satellite: compute these shards. `attempts` runs beside `shards`."""
+
+    job: str
+    model: str
+    lease_s: float
+    priority: int
+    shards: tuple[Shard, ...]
+    attempts: tuple[int, ...]
+
+
+class Stages(msgspec.Struct, frozen=True):
+    """Where a shard's time went on board, in emulated seconds; `desk_wait_s` and `cpu_s` are this desk's own.
+
+    `arrived_sky_s` is when the assignment arrived; then it queued, then the device computed.
+    """
+
+    arrived_sky_s: float
+    queue_s: float
+    inference_s: float
+    desk_wait_s: float
+    cpu_s: float
+
+
+class Result(msgspec.Struct, frozen=True, tag=True):
+    """Satellite to ground: a shard's result, its bytes being the transfer's payload."""
+
+    job: str
+    shard: int
+    attempt: int
+    digest: bytes
+    stages: Stages
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """Satellite to ground: this shard could not be computed here. `final` where no other satellite could either."""
+
+    job: str
+    shard: int
+    attempt: int
+    cause: str
+    final: bool
+
+
+class Settled(msgspec.Struct, frozen=True, tag=True):
+    """Ground to satellite: these results are durable here; forget them."""
+
+    job: str
+    shards: tuple[int, ...]
+
+
+class Withdraw(msgspec.Struct, frozen=True, tag=True):
+    """Ground to satellite: the job has ended; drop what is queued of it."""
+
+    job: str
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """Ground to satellite: a controller of this epoch has started; say what you hold."""
+
+
+class Alive(msgspec.Struct, frozen=True, tag=True):
+    """Satellite to ground: what I hold, and which shards I have in hand. Renews their leases."""
+
+    captures: tuple[str, ...]
+    working: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class Replica(msgspec.Struct, frozen=True, tag=True):
+    """Satellite to satellite: a copy of a capture, its bytes being the transfer's payload."""
+
+    capture: str
+    digest: bytes
+
+
+class LinkAdvert(msgspec.Struct, frozen=True, tag=True):
+    """Node to neighbours and ground: my terminal lost (or regained) this link at that sky time."""
+
+    link: Link
+    up: bool
+    since_sky_s: float
+
+
+class CustodyAck(msgspec.Struct, frozen=True, tag=True):
+    """Over one hop: I have taken custody of these frames of yours."""
+
+    numbers: tuple[int, ...]
+
+
+class Probe(msgspec.Struct, frozen=True, tag=True):
+    """A frame that measures the link and means nothing else."""
+
+    number: int
+
+
+Body = (
+    Assign | Result | Failed | Settled | Withdraw | Hello | Alive | Replica | LinkAdvert | CustodyAck | Probe
+)
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """One frame. `custody` numbers it on its present link from this boot of its sender (0: no custody wanted);
+    every number below `floor` is settled between the two.
+
+    `transfer` is unique at the source for ever (boot and counter); `offset` and `total` place the payload's chunk;
+    `digest` is the whole payload's. `met` are dead links that it ran into on the way.
+    """
+
+    source: NodeId
+    destination: NodeId
+    priority: Priority
+    body: Body
+    transfer: int
+    trace: int
+    epoch: int = 0
+    boot: int = 0
+    custody: int = 0
+    floor: int = 0
+    hop_limit: int = HOP_LIMIT
+    hops: int = 0
+    offset: int = 0
+    total: int = 0
+    digest: bytes = b""
+    payload: Piece | None = None
+    met: tuple[Link, ...] = ()
+
+
+HEADER_BYTES = 96
+"""What a frame's header is charged on a link's rate: about its encoded size."""
+
+BODY_BYTES_PER_SHARD = 64
+"""What each shard in an assignment is charged."""
+
+
+def size_on_link_bytes(frame: Frame) -> int:
+    """The bytes that a frame is charged for on a link: header, body and payload."""
+    body = BODY_BYTES_PER_SHARD * len(frame.body.shards) if isinstance(frame.body, Assign) else 0
+    return HEADER_BYTES + body + (frame.payload.length if frame.payload is not None else 0)

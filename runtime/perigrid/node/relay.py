@@ -1,0 +1,266 @@
+"""Where does a frame go next, and what does it wait for?
+
+Every node has a relay: it takes custody of frames that arrive, routes each by the contact plan minus the links that it
+knows to be dead and those that the frame has met, and holds what has no way now until it has one. It decides only;
+whoever drives the node's machine moves the bytes.
+
+A lost link is told to the neighbours and to the ground, nobody else: flooding it over thousands of satellites would
+cost more than the detours of frames that run into it, which remember it themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from perigrid.mesh.plan import ContactPlan
+from perigrid.mesh.routes import NoPath, Routes
+from perigrid.mesh.topology import Link
+from perigrid.node.actions import Action, DropQueued, Note, Send, WakeAt
+from perigrid.node.custody import MAX_TRIES, Incoming, Outgoing
+from perigrid.node.events import Now
+from perigrid.node.frames import HOP_LIMIT, MAX_DEAD_LINKS_MET, CustodyAck, Frame, LinkAdvert, Priority
+from perigrid.node.transfers import Sender
+from perigrid.units import NodeId
+
+WAKE_CUSTODY = "relay/custody"
+WAKE_WAITING = "relay/waiting"
+ADVERT_LIFETIME_S = 60.0
+RETRY_WAITING_S = 5.0
+MAX_WAITING_FRAMES = 1 << 16
+"""Frames held for want of a path; above, the newest is dropped, and its source's lease brings it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A frame without a path, and why."""
+
+    frame: Frame
+    reason: str
+    until_sky_s: float | None
+
+
+class Relay:
+    """One node's relay. Shared by satellites, stations and the ground centre."""
+
+    def __init__(self, node: NodeId, boot: int, ground: NodeId, plan: ContactPlan, routes: Routes) -> None:
+        self.node = node
+        self.ground = ground
+        self.plan = plan
+        self.routes = routes
+        self.sender = Sender(node, boot)
+        self.up: dict[Link, None] = {}
+        self.told_dead: dict[Link, float] = {}
+        self.waiting: list[Waiting] = []
+        self._lost: dict[Link, None] = {}
+        self._dead: frozenset[Link] = frozenset()
+        self._outgoing: dict[Link, Outgoing] = {}
+        self._incoming: dict[Link, Incoming] = {}
+        self._custody_wake_s = float("inf")
+        self._waiting_wake_s = float("inf")
+        self._refresh()
+
+    def dead(self) -> frozenset[Link]:
+        """The links that this node knows to be dead beyond what the plan says."""
+        return self._dead
+
+    def submit(self, now: Now, frames: Iterable[Frame]) -> list[Action]:
+        """Route frames that begin here, or that this node has custody of."""
+        actions: list[Action] = []
+        for frame in frames:
+            self._route(now, frame, actions)
+        self._arm_custody(now, actions)
+        return actions
+
+    def arrived(self, now: Now, link: Link, frame: Frame) -> tuple[list[Action], Frame | None]:
+        """Take a frame from a link: the actions, and the frame itself where it ends here."""
+        if isinstance(frame.body, CustodyAck):
+            return self._acknowledged(now, link, frame.body), None
+        actions: list[Action] = []
+        if frame.custody:
+            new = self._incoming.setdefault(link, Incoming()).is_new(frame)
+            if new is None:
+                return actions, None
+            actions.append(Send(link, self._ack(link, frame)))
+            if not new:
+                return actions, None
+        frame = msgspec.structs.replace(frame, hops=frame.hops + 1, hop_limit=frame.hop_limit - 1)
+        if frame.destination == self.node:
+            if isinstance(frame.body, LinkAdvert):
+                actions += self._advised(now, frame.body)
+                return actions, (frame if self.node == self.ground else None)
+            return actions, frame
+        if frame.hop_limit <= 0:
+            actions.append(Note("hop-limit", frame.trace, {"destination": frame.destination}))
+            return actions, None
+        self._route(now, frame, actions)
+        self._arm_custody(now, actions)
+        return actions, None
+
+    def link_up(self, now: Now, link: Link) -> list[Action]:
+        """The terminal has acquired a link."""
+        self.up[link] = None
+        was_lost = link in self._lost
+        self._lost.pop(link, None)
+        self.told_dead.pop(link, None)
+        self._refresh()
+        actions: list[Action] = [Note("link-up", 0, _ends(link))]
+        if was_lost:
+            actions += self._advertise(now, link, True)
+        return actions + self._retry(now)
+
+    def link_down(self, now: Now, link: Link, planned: bool) -> list[Action]:
+        """The terminal lost a link: send everything in custody there another way."""
+        if link not in self.up and link in self._lost:
+            return []
+        self.up.pop(link, None)
+        if not planned:
+            self._lost[link] = None
+        self._refresh()
+        actions: list[Action] = [Note("link-down", 0, {**_ends(link), "planned": int(planned)}), DropQueued(link)]
+        outgoing = self._outgoing.get(link)
+        stranded = outgoing.empty() if outgoing is not None else []
+        if not planned:
+            actions += self._advertise(now, link, False)
+        return actions + self.submit(now, [_met(f, link) for f in stranded])
+
+    def woken(self, now: Now, key: str) -> list[Action]:
+        """A wake-up of the relay's own came due."""
+        if key == WAKE_CUSTODY:
+            self._custody_wake_s = float("inf")
+            return self._resend(now)
+        self._waiting_wake_s = float("inf")
+        for link in [k for k, until in self.told_dead.items() if until <= now.sky_s]:
+            del self.told_dead[link]
+        self._refresh()
+        return self._retry(now, forget_met=True)
+
+    def neighbours(self) -> list[tuple[Link, NodeId]]:
+        """The links that are up, with the node at their other end."""
+        return [(link, link.other(self.node)) for link in self.up]
+
+    def _route(self, now: Now, frame: Frame, actions: list[Action]) -> None:
+        # What this node knows rides on with the frame: nodes that know of different dead links would otherwise send it
+        # to and fro between them.
+        for link in (*self.told_dead, *self._lost):
+            frame = _met(frame, link)
+        dead = self._dead.union(frame.met) if frame.met else self._dead
+        hop = self.routes.next_hop(self.node, frame.destination, now.sky_s, dead)
+        if isinstance(hop, NoPath):
+            self._wait(now, frame, hop, actions)
+            return
+        outgoing = self._outgoing.setdefault(hop.link, Outgoing(self.sender.boot))
+        state = self.plan.state(hop.link, now.sky_s)
+        if outgoing.backlog and frame.priority is Priority.BULK or not outgoing.may_send(frame, state):
+            outgoing.backlog.append(frame)
+            return
+        actions.append(Send(hop.link, outgoing.take(frame, now.local_s, state)))
+
+    def _wait(self, now: Now, frame: Frame, no_path: NoPath, actions: list[Action]) -> None:
+        if len(self.waiting) >= MAX_WAITING_FRAMES:
+            actions.append(Note("waiting-full", frame.trace, {"destination": frame.destination}))
+            return
+        self.waiting.append(Waiting(frame, no_path.reason, no_path.until_s))
+        retry_s = RETRY_WAITING_S
+        if no_path.until_s is not None:
+            retry_s = min(retry_s, max(0.0, no_path.until_s - now.sky_s) + 1e-3)
+        actions.append(Note("wait", frame.trace, {"destination": frame.destination, "reason": no_path.reason}))
+        wake_s = now.local_s + retry_s
+        if wake_s < self._waiting_wake_s:
+            self._waiting_wake_s = wake_s
+            actions.append(WakeAt(WAKE_WAITING, wake_s))
+
+    def _retry(self, now: Now, forget_met: bool = False) -> list[Action]:
+        waiting, self.waiting = self.waiting, []
+        frames = (w.frame for w in waiting)
+        if forget_met:
+            # Custody renews a frame's hop budget: it is spent per stretch between waits, and waits are paced.
+            frames = (msgspec.structs.replace(f, met=(), hop_limit=HOP_LIMIT) for f in frames)
+        return self.submit(now, frames)
+
+    def _ack(self, link: Link, frame: Frame) -> Frame:
+        return Frame(
+            source=self.node,
+            destination=link.other(self.node),
+            priority=Priority.CONTROL,
+            body=CustodyAck((frame.custody,)),
+            transfer=0,
+            trace=frame.trace,
+            boot=frame.boot,
+        )
+
+    def _acknowledged(self, now: Now, link: Link, ack: CustodyAck) -> list[Action]:
+        outgoing = self._outgoing.get(link)
+        if outgoing is None:
+            return []
+        for number in ack.numbers:
+            outgoing.acknowledged(number)
+        actions: list[Action] = []
+        if outgoing.backlog:
+            state = self.plan.state(link, now.sky_s)
+            while outgoing.backlog and state.up and outgoing.may_send(outgoing.backlog[0], state):
+                frame = outgoing.backlog.popleft()
+                actions.append(Send(link, outgoing.take(frame, now.local_s, state)))
+            self._arm_custody(now, actions)
+        return actions
+
+    def _resend(self, now: Now) -> list[Action]:
+        actions: list[Action] = []
+        for link, outgoing in self._outgoing.items():
+            for number in outgoing.overdue(now.local_s):
+                held = outgoing.release(number)
+                if held is None:
+                    continue
+                if held.tries >= MAX_TRIES:
+                    actions.append(Note("custody-gave-up", held.frame.trace, _ends(link)))
+                    actions += self.submit(now, [_met(held.frame, link)])
+                    continue
+                state = self.plan.state(link, now.sky_s)
+                actions.append(Note("custody-resend", held.frame.trace, _ends(link)))
+                actions.append(Send(link, outgoing.take(held.frame, now.local_s, state, held.tries + 1)))
+        self._arm_custody(now, actions)
+        return actions
+
+    def _arm_custody(self, now: Now, actions: list[Action]) -> None:
+        # The earliest of a link is its oldest but for resent ones, so the oldest is near enough to look at: a timer
+        # that fires early finds nothing overdue and is set again.
+        oldest = [next(iter(o.held.values())).due_s for o in self._outgoing.values() if o.held]
+        if not oldest:
+            return
+        due_s = max(min(oldest), now.local_s)
+        if due_s < self._custody_wake_s:
+            self._custody_wake_s = due_s
+            actions.append(WakeAt(WAKE_CUSTODY, due_s))
+
+    def _advertise(self, now: Now, link: Link, up: bool) -> list[Action]:
+        body = LinkAdvert(link, up, now.sky_s)
+        receivers = {node: None for _, node in self.neighbours()} | {self.ground: None}
+        receivers.pop(self.node, None)
+        return self.submit(now, [f for node in receivers for f in self.sender.frames(node, body)])
+
+    def _advised(self, now: Now, advert: LinkAdvert) -> list[Action]:
+        if advert.link in self.up:
+            # The own terminal knows better than a message about it.
+            return []
+        if advert.up:
+            self.told_dead.pop(advert.link, None)
+        else:
+            self.told_dead[advert.link] = now.sky_s + ADVERT_LIFETIME_S
+        self._refresh()
+        return self._retry(now)
+
+    def _refresh(self) -> None:
+        own = (link for link in self.plan.links_of(self.node) if link not in self.up)
+        self._dead = frozenset([*self.told_dead, *self._lost, *own])
+
+
+def _met(frame: Frame, link: Link) -> Frame:
+    if link in frame.met:
+        return frame
+    return msgspec.structs.replace(frame, met=(*frame.met, link)[-MAX_DEAD_LINKS_MET:])
+
+
+def _ends(link: Link) -> dict[str, str | int | float]:
+    return {"a": int(link.a), "b": int(link.b)}

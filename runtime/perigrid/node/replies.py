@@ -1,0 +1,59 @@
+"""What does the controller say to a client?"""
+
+from __future__ import annotations
+
+import msgspec
+
+from perigrid.node.records import JobEnded, ShardAccepted, ShardFailed
+
+
+class Admitted(msgspec.Struct, frozen=True, tag=True):
+    """The job is durable and will end. `again` where it had been submitted before; `waits_for` when not at once."""
+
+    job: str
+    tiles: int
+    shards: int
+    again: bool
+    waits_for: str = ""
+    until_sky_s: float | None = None
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The request was not accepted, and had no effect."""
+
+    job: str
+    cause: str
+
+
+class Row(msgspec.Struct, frozen=True, tag=True):
+    """One ended shard of a watched job; `cursor` grows by one a row, and never changes for a shard."""
+
+    cursor: int
+    tiles: tuple[int, ...]
+    ending: ShardAccepted | ShardFailed
+
+
+class Ended(msgspec.Struct, frozen=True, tag=True):
+    """A watched job has ended, and every row was told before this."""
+
+    ending: JobEnded
+
+
+class Jobs(msgspec.Struct, frozen=True, tag=True):
+    """The jobs there are: (id, state, shards done, shards, attempts, priority)."""
+
+    jobs: tuple[tuple[str, str, int, int, int, int], ...]
+
+
+class Explanation(msgspec.Struct, frozen=True, tag=True):
+    """What a node's shards wait for, and until when (sky time), as far as the ground knows."""
+
+    node: str
+    reachable: bool
+    shards_waiting: int
+    shards_leased: int
+    reason: str
+    until_sky_s: float | None
+
+
+Reply = Admitted | Refused | Row | Ended | Jobs | Explanation

@@ -1,0 +1,326 @@
+"""What does a satellite do next?
+
+It relays frames, keeps captures, computes the shards that the ground assigns on captures that it holds, stores each
+result in flash before it sends it, and forgets it when the ground says that it is durable there. It goes on with what
+it has when nobody can be reached. A shard that it has computed is never computed again: asked anew, it sends again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perigrid.job.spec import Catalogue, Shard
+from perigrid.mesh.plan import ContactPlan
+from perigrid.mesh.routes import Routes
+from perigrid.node.actions import Action, ForgetResults, Infer, KeepCapture, KeepResult, Note, WakeAt
+from perigrid.node.blobs import Blob, whole
+from perigrid.node.events import (
+    Event,
+    FrameArrived,
+    InferenceEnded,
+    InferenceFailed,
+    Kept,
+    LinkDown,
+    LinkUp,
+    Now,
+    SatelliteBooted,
+    Woken,
+)
+from perigrid.node.frames import (
+    Alive,
+    Assign,
+    Failed,
+    Hello,
+    Priority,
+    Replica,
+    Result,
+    Settled,
+    Stages,
+    Withdraw,
+)
+from perigrid.node.relay import Relay
+from perigrid.node.transfers import Assembler, Message, chunk_bytes
+from perigrid.units import NodeId
+
+WAKE_ALIVE = "satellite/alive"
+ALIVES_PER_LEASE = 4
+MAX_PAYLOAD_KILLS = 3
+"""After so many deaths of the payload under one shard, the shard is POISON."""
+
+MAX_QUEUED_SHARDS = 4096
+MAX_RESULTS_HELD = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class SatelliteConfig:
+    """What a satellite is told when it is built: its place, its models, its slots, and the links' rates."""
+
+    node: NodeId
+    ground: NodeId
+    models: tuple[str, ...]
+    slots: int
+    laser_rate_bps: float
+    ground_rate_bps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A shard in hand."""
+
+    job: str
+    model: str
+    shard: Shard
+    attempt: int
+    priority: int
+    order: int
+    arrived: Now
+    started_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A computed shard, in flash until the ground has it."""
+
+    blob: Blob
+    attempt: int
+    stages: Stages
+
+
+class Satellite:
+    """The machine of one satellite, from one boot to the next."""
+
+    def __init__(
+        self, config: SatelliteConfig, boot: int, catalogue: Catalogue, plan: ContactPlan, routes: Routes
+    ) -> None:
+        self.config = config
+        self.relay = Relay(config.node, boot, config.ground, plan, routes)
+        self.catalogue = catalogue
+        self.captures: dict[str, Blob] = {}
+        self.queued: dict[tuple[str, int], Task] = {}
+        self.running: dict[int, Task] = {}
+        self.finished: dict[tuple[str, int], Finished] = {}
+        self.kills: dict[tuple[str, int], int] = {}
+        self.epoch = 0
+        self.lease_s = 0.0
+        self._tasks = 0
+        self._keeping: dict[tuple[str, int], Finished] = {}
+        self._alive_wake_s = float("-inf")
+        self._assembler = Assembler()
+
+    def handle(self, now: Now, event: Event) -> list[Action]:
+        """Take one event; the actions that follow from it, in order."""
+        match event:
+            case FrameArrived(link, frame):
+                actions, mine = self.relay.arrived(now, link, frame)
+                message = self._assembler.add(mine) if mine is not None else None
+                return actions + self._message(now, message) if message is not None else actions
+            case InferenceEnded():
+                return self._inferred(now, event)
+            case InferenceFailed():
+                return self._inference_failed(now, event)
+            case Kept():
+                return self._kept(now, event)
+            case LinkUp(link):
+                return self.relay.link_up(now, link)
+            case LinkDown(link, planned):
+                return self.relay.link_down(now, link, planned)
+            case Woken(key):
+                return self._alive_due(now) if key == WAKE_ALIVE else self.relay.woken(now, key)
+            case SatelliteBooted():
+                return self._booted(now, event)
+            case _:
+                return []
+
+    def _booted(self, now: Now, event: SatelliteBooted) -> list[Action]:
+        self.captures = dict(event.captures)
+        for held in event.results:
+            self.finished[held.job, held.shard] = Finished(held.blob, 0, held.stages)
+        actions: list[Action] = [
+            Note("booted", 0, {"captures": len(event.captures), "results": len(event.results)})
+        ]
+        actions += self._say_alive(now)
+        for key, finished in self.finished.items():
+            actions += self._send_result(now, key, finished)
+        return actions
+
+    def replicate(self, now: Now, name: str) -> list[Action]:
+        """Send copies of a capture that was born here to those who shall hold one."""
+        capture, blob = self.catalogue.named(name), self.captures.get(name)
+        if capture is None or blob is None:
+            return []
+        actions: list[Action] = []
+        for target in capture.replicas:
+            frames = self.relay.sender.frames(
+                target,
+                Replica(name, blob.digest),
+                priority=Priority.BULK,
+                payload=blob,
+                chunk=chunk_bytes(self.config.laser_rate_bps),
+            )
+            fields: dict[str, str | int | float] = {"capture": name, "to": int(target), "bytes": blob.length}
+            actions.append(Note("replicate", frames[0].trace, fields))
+            actions += self.relay.submit(now, frames)
+        return actions
+
+    def _message(self, now: Now, message: Message) -> list[Action]:
+        if message.epoch < self.epoch:
+            return [Note("old-epoch", message.trace, {"epoch": message.epoch})]
+        self.epoch = max(self.epoch, message.epoch)
+        match message.body:
+            case Assign() as assign:
+                return self._assigned(now, assign, message)
+            case Settled(job, shards):
+                for shard in shards:
+                    self.finished.pop((job, shard), None)
+                return [ForgetResults(job, shards)]
+            case Withdraw(job):
+                return self._withdrawn(job)
+            case Replica(capture, digest):
+                return [KeepCapture(f"capture/{capture}", capture, message.pieces, digest)]
+            case Hello():
+                return self._say_alive(now)
+            case _:
+                return []
+
+    def _assigned(self, now: Now, assign: Assign, message: Message) -> list[Action]:
+        actions: list[Action] = []
+        self.lease_s = assign.lease_s
+        in_hand = {(t.job, t.shard.index): n for n, t in self.running.items()}
+        for shard, attempt in zip(assign.shards, assign.attempts, strict=True):
+            key = (assign.job, shard.index)
+            if key in self.finished:
+                actions += self._send_result(now, key, self.finished[key])
+            elif key not in in_hand and key not in self.queued and key not in self._keeping:
+                refusal = self._refusal(assign, shard)
+                if refusal is not None:
+                    actions += self._say_failed(now, assign.job, shard.index, attempt, refusal, final=False)
+                    continue
+                self._tasks += 1
+                self.queued[key] = Task(
+                    assign.job, assign.model, shard, attempt, assign.priority, self._tasks, now
+                )
+        if not self._alive_wake_s > now.local_s and (self.queued or self.running):
+            actions.append(self._arm_alive(now))
+        return actions + self._start(now)
+
+    def _refusal(self, assign: Assign, shard: Shard) -> str | None:
+        if shard.capture not in self.captures:
+            return f"capture {shard.capture} is not in this satellite's flash"
+        if assign.model not in self.config.models:
+            return f"model {assign.model} is not on this satellite"
+        if len(self.queued) >= MAX_QUEUED_SHARDS or len(self.finished) >= MAX_RESULTS_HELD:
+            return "this satellite's queue is full"
+        return None
+
+    def _withdrawn(self, job: str) -> list[Action]:
+        self.queued = {k: t for k, t in self.queued.items() if t.job != job}
+        gone = tuple(shard for owner, shard in self.finished if owner == job)
+        for shard in gone:
+            del self.finished[job, shard]
+        return [ForgetResults(job, gone)] if gone else []
+
+    def _start(self, now: Now) -> list[Action]:
+        actions: list[Action] = []
+        while self.queued and len(self.running) < self.config.slots:
+            task = min(self.queued.values(), key=lambda t: (-t.priority, t.order))
+            del self.queued[task.job, task.shard.index]
+            running = Task(
+                task.job,
+                task.model,
+                task.shard,
+                task.attempt,
+                task.priority,
+                task.order,
+                task.arrived,
+                now.local_s,
+            )
+            self.running[task.order] = running
+            actions.append(Infer(task.order, task.job, task.model, task.shard))
+        return actions
+
+    def _inferred(self, now: Now, event: InferenceEnded) -> list[Action]:
+        task = self.running.pop(event.task, None)
+        if task is None:
+            return []
+        stages = Stages(
+            arrived_sky_s=task.arrived.sky_s,
+            queue_s=task.started_s - task.arrived.local_s,
+            inference_s=event.inference_s,
+            desk_wait_s=event.desk_wait_s,
+            cpu_s=event.cpu_s,
+        )
+        job, index = task.job, task.shard.index
+        self._keeping[job, index] = Finished(event.blob, task.attempt, stages)
+        pieces = (whole(event.blob),)
+        keep = KeepResult(f"result/{job}/{index}", job, index, pieces, event.blob.digest, stages)
+        return [keep, *self._start(now)]
+
+    def _inference_failed(self, now: Now, event: InferenceFailed) -> list[Action]:
+        task = self.running.pop(event.task, None)
+        if task is None:
+            return []
+        key = (task.job, task.shard.index)
+        cause, final = event.cause, False
+        if event.payload_died:
+            self.kills[key] = self.kills.get(key, 0) + 1
+            if self.kills[key] < MAX_PAYLOAD_KILLS:
+                self.queued[key] = task
+                note = Note("payload-died", 0, {"job": task.job, "shard": task.shard.index})
+                return [note, *self._start(now)]
+            cause, final = f"POISON: the payload died {MAX_PAYLOAD_KILLS} times under it ({event.cause})", True
+        actions = self._say_failed(now, task.job, task.shard.index, task.attempt, cause, final)
+        return actions + self._start(now)
+
+    def _kept(self, now: Now, event: Kept) -> list[Action]:
+        if event.key.startswith("capture/"):
+            capture = event.key.removeprefix("capture/")
+            if not event.intact:
+                return [Note("corrupt-capture", 0, {"capture": capture})]
+            self.captures[capture] = event.blob
+            return [Note("holds", 0, {"capture": capture}), *self._say_alive(now)]
+        _, job, index = event.key.split("/")
+        key = (job, int(index))
+        finished = self._keeping.pop(key, None)
+        if finished is None:
+            return []
+        self.finished[key] = finished
+        return self._send_result(now, key, finished)
+
+    def _send_result(self, now: Now, key: tuple[str, int], finished: Finished) -> list[Action]:
+        frames = self.relay.sender.frames(
+            self.config.ground,
+            Result(key[0], key[1], finished.attempt, finished.blob.digest, finished.stages),
+            priority=Priority.BULK,
+            payload=finished.blob,
+            chunk=chunk_bytes(min(self.config.laser_rate_bps, self.config.ground_rate_bps)),
+            epoch=self.epoch,
+        )
+        return self.relay.submit(now, frames)
+
+    def _say_failed(
+        self, now: Now, job: str, shard: int, attempt: int, cause: str, final: bool
+    ) -> list[Action]:
+        body = Failed(job, shard, attempt, cause, final)
+        return self.relay.submit(
+            now, self.relay.sender.frames(self.config.ground, body, epoch=self.epoch)
+        )
+
+    def _say_alive(self, now: Now) -> list[Action]:
+        working: dict[str, list[int]] = {}
+        for task in [*self.running.values(), *self.queued.values()]:
+            working.setdefault(task.job, []).append(task.shard.index)
+        body = Alive(tuple(self.captures), tuple((job, tuple(shards)) for job, shards in working.items()))
+        return self.relay.submit(
+            now, self.relay.sender.frames(self.config.ground, body, epoch=self.epoch)
+        )
+
+    def _alive_due(self, now: Now) -> list[Action]:
+        if not self.queued and not self.running:
+            return []
+        return [*self._say_alive(now), self._arm_alive(now)]
+
+    def _arm_alive(self, now: Now) -> WakeAt:
+        self._alive_wake_s = now.local_s + self.lease_s / ALIVES_PER_LEASE
+        return WakeAt(WAKE_ALIVE, self._alive_wake_s)
+
+

@@ -1,0 +1,85 @@
+"""Which of a node's links can its terminals use now?
+
+A terminal sees a link when the plan has it up, the other end is alive, and nothing cuts the light that comes from
+there; and it has it once that has lasted for the time of acquisition. Faults are an overlay on the plan: what it says
+is the world's doing, and no node reads it but through its own terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from perigrid.mesh.plan import ContactPlan
+from perigrid.mesh.topology import Link, LinkKind
+from perigrid.node.events import LinkDown, LinkUp
+from perigrid.units import NodeId
+
+
+class Overlay(msgspec.Struct, frozen=True):
+    """What is broken now beyond the plan, each with the sky time since when.
+
+    `cuts` are directions (from, to) that carry no light; `dead` are nodes that are not there.
+    """
+
+    version: int = 0
+    cuts: dict[tuple[NodeId, NodeId], float] = {}
+    dead: dict[NodeId, float] = {}
+
+    def carries(self, sender: NodeId, receiver: NodeId, sent_s: float) -> bool:
+        """Does what left at that sky time get there? What was sent before a cut or a death still lands."""
+        never = float("inf")
+        return (
+            sent_s < self.cuts.get((sender, receiver), never)
+            and sent_s < self.dead.get(sender, never)
+            and sent_s < self.dead.get(receiver, never)
+        )
+
+
+class Terminals:
+    """The terminals of one node. `acquired_at_start`: the constellation begins with its lasers locked."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        plan: ContactPlan,
+        acquire_s: Mapping[LinkKind, float],
+        acquired_at_start: bool,
+    ) -> None:
+        self.node = node
+        self.plan = plan
+        self.acquire_s = acquire_s
+        self.up: dict[Link, None] = {}
+        self._clear_since_s: dict[Link, float] = {}
+        self._first = acquired_at_start
+
+    def update(self, sky_s: float, overlay: Overlay) -> list[LinkUp | LinkDown]:
+        """What changed since the last call."""
+        events: list[LinkUp | LinkDown] = []
+        for link in self.plan.links_of(self.node):
+            planned = self.plan.state(link, sky_s).up
+            peer = link.other(self.node)
+            clear = planned and (peer, self.node) not in overlay.cuts and peer not in overlay.dead
+            if not clear:
+                self._clear_since_s.pop(link, None)
+                if link in self.up:
+                    del self.up[link]
+                    events.append(LinkDown(link, planned=not planned))
+            elif link not in self.up:
+                since_s = self._clear_since_s.setdefault(link, float("-inf") if self._first else sky_s)
+                if since_s + self.acquire_s[link.kind] <= sky_s:
+                    self.up[link] = None
+                    events.append(LinkUp(link))
+        self._first = False
+        return events
+
+    def next_change_s(self, sky_s: float) -> float:
+        """When the plan or an acquisition under way could change something next; infinite when nothing is known."""
+        acquired = (
+            since_s + self.acquire_s[link.kind]
+            for link, since_s in self._clear_since_s.items()
+            if link not in self.up
+        )
+        planned = (self.plan.next_change(link, sky_s) for link in self.plan.links_of(self.node))
+        return min([*acquired, *planned, self.plan.horizon_s], default=float("inf"))

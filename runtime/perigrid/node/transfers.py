@@ -1,0 +1,138 @@
+"""How does a message with a payload become frames, and frames a message again?
+
+A payload is cut into chunks of about a millisecond of the slowest link's rate, so that a control frame never waits long
+behind one. The destination collects chunks in any order, over any routes, and forgets what it has delivered.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from perigrid.node.blobs import Blob, Piece
+from perigrid.node.frames import Body, Frame, Priority
+from perigrid.units import KIB, MIB, NodeId
+
+CHUNK_S = 1e-3
+MIN_CHUNK_BYTES = 16 * KIB
+MAX_CHUNK_BYTES = MIB
+MAX_PARTIAL_TRANSFERS = 1024
+"""Transfers under assembly at one node; the one that was begun first is given up for a new one."""
+
+MAX_DELIVERED_REMEMBERED = 4096
+"""Whole transfers remembered, so that a late duplicate chunk does not begin one anew."""
+
+TRANSFERS_PER_BOOT = 1 << 32
+
+
+def chunk_bytes(rate_bps: float) -> int:
+    """The payload bytes of a frame where the slowest link runs at that rate."""
+    return int(min(MAX_CHUNK_BYTES, max(MIN_CHUNK_BYTES, rate_bps * CHUNK_S / 8)))
+
+
+@dataclass(slots=True)
+class Sender:
+    """Numbers transfers and cuts them. Numbers never come again: the boot is part of them."""
+
+    node: NodeId
+    boot: int
+    count: int = 0
+
+    def frames(
+        self,
+        destination: NodeId,
+        body: Body,
+        *,
+        priority: Priority = Priority.CONTROL,
+        payload: Blob | None = None,
+        chunk: int = MAX_CHUNK_BYTES,
+        epoch: int = 0,
+    ) -> list[Frame]:
+        """The frames of one message, at least one."""
+        self.count += 1
+        transfer = self.boot * TRANSFERS_PER_BOOT + self.count
+        common = Frame(
+            source=self.node,
+            destination=destination,
+            priority=priority,
+            body=body,
+            transfer=transfer,
+            trace=(int(self.node) << 48) | (transfer & ((1 << 48) - 1)),
+            epoch=epoch,
+        )
+        if payload is None or payload.length == 0:
+            return [common]
+        return [
+            Frame(
+                source=self.node,
+                destination=destination,
+                priority=priority,
+                body=body,
+                transfer=transfer,
+                trace=common.trace,
+                epoch=epoch,
+                offset=offset,
+                total=payload.length,
+                digest=payload.digest,
+                payload=Piece(payload, offset, min(chunk, payload.length - offset)),
+            )
+            for offset in range(0, payload.length, chunk)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A whole message as it arrived; `hops` is the most that a chunk of it made."""
+
+    source: NodeId
+    body: Body
+    trace: int
+    epoch: int
+    hops: int
+    digest: bytes
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(slots=True)
+class _Partial:
+    chunks: dict[int, Piece] = field(default_factory=dict)
+    received: int = 0
+    hops: int = 0
+
+
+@dataclass(slots=True)
+class Assembler:
+    """Collects the chunks of transfers that end at this node."""
+
+    partial: OrderedDict[tuple[NodeId, int], _Partial] = field(default_factory=OrderedDict)
+    delivered: OrderedDict[tuple[NodeId, int], None] = field(default_factory=OrderedDict)
+
+    def add(self, frame: Frame) -> Message | None:
+        """The message that this frame completes, or None."""
+        key = (frame.source, frame.transfer)
+        if key in self.delivered:
+            return None
+        if frame.payload is None:
+            self._remember(key)
+            return _message(frame, frame.hops, ())
+        partial = self.partial.setdefault(key, _Partial())
+        if frame.offset not in partial.chunks:
+            partial.chunks[frame.offset] = frame.payload
+            partial.received += frame.payload.length
+        partial.hops = max(partial.hops, frame.hops)
+        if partial.received < frame.total:
+            if len(self.partial) > MAX_PARTIAL_TRANSFERS:
+                self.partial.popitem(last=False)
+            return None
+        del self.partial[key]
+        self._remember(key)
+        return _message(frame, partial.hops, tuple(partial.chunks[o] for o in sorted(partial.chunks)))
+
+    def _remember(self, key: tuple[NodeId, int]) -> None:
+        self.delivered[key] = None
+        if len(self.delivered) > MAX_DELIVERED_REMEMBERED:
+            self.delivered.popitem(last=False)
+
+
+def _message(frame: Frame, hops: int, pieces: tuple[Piece, ...]) -> Message:
+    return Message(frame.source, frame.body, frame.trace, frame.epoch, hops, frame.digest, pieces)

@@ -1,0 +1,218 @@
+"""What does the user want to exist?
+
+A scenario is one frozen value: shells of satellites, ground stations, links, computers, models, data,
+faults and a clock. It is made from a preset, from a user's TOML file (`load.py`), or directly in Python.
+Everything that a run needs to know about the world is in it, and `digest()` names it: two hosts with the
+same digest emulate one world.
+
+Times in faults and plans are sky time: seconds since `Scenario.epoch`. Every number carries its unit as the
+last word of its name. `Scenario.provenance` says of each number whether it was published, computed, general
+knowledge, assumed, or chosen by the user, keyed by the dotted name a user would write
+(`shell.ring.altitude_km`).
+"""
+
+from datetime import datetime
+from hashlib import sha256
+from typing import Literal
+
+import msgspec
+
+GROUND_NAME = "ground"
+"""Name of the ground centre, the node that controls jobs; no station may bear it."""
+
+NAME_DIGITS = 2
+"""Satellite names have at least this many digits, so that `sat-01` sorts before `sat-10`."""
+
+ProvenanceKind = Literal["sourced", "computed", "general", "assumed", "user"]
+Topology = Literal["ring", "grid", "none"]
+FaultAction = Literal["cut", "heal", "kill", "reboot"]
+
+
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the scenario's parts: immutable, named fields only, unknown fields refused."""
+
+
+class Provenance(Value, frozen=True):
+    """Where a number comes from.
+
+    `sourced` was published, `computed` follows from other values, `general` is approximate common knowledge,
+    `assumed` stands where no public value was found, and `user` was written by the user.
+    """
+
+    kind: ProvenanceKind
+    source: str
+
+
+class Shell(Value, frozen=True):
+    """Satellites on circular orbits of one altitude and inclination, evenly spread over planes.
+
+    `raan_deg` is the right ascension of the ascending node of the first plane at the epoch, and plane p
+    stands at `raan_deg + p * raan_spread_deg / planes`. `phasing` is the fraction of an in-plane slot by
+    which plane p + 1 is ahead of plane p, taken modulo one slot: 0.5 moves odd planes by half a slot, F /
+    planes is Walker's F. At the epoch the first satellite of the first plane crosses the equator
+    northwards.
+
+    `ring` links each plane's satellites in a ring, `grid` adds one link to each neighbouring plane, `none`
+    has no lasers. Links between planes are planned down while either end is above `polar_cutoff_deg` of
+    latitude.
+    """
+
+    name: str
+    altitude_km: float
+    inclination_deg: float
+    planes: int
+    sats_per_plane: int
+    raan_deg: float = 0.0
+    raan_spread_deg: float = 360.0
+    phasing: float = 0.0
+    topology: Topology = "ring"
+    polar_cutoff_deg: float | None = None
+
+
+class Station(Value, frozen=True):
+    """A ground station on the WGS84 ellipsoid; it sees what stands at least `min_elevation_deg` above its
+    horizon.
+    """
+
+    name: str
+    latitude_deg: float
+    longitude_deg: float
+    min_elevation_deg: float
+    provider: str = ""
+    bands: tuple[str, ...] = ()
+
+
+class Lasers(Value, frozen=True):
+    """Laser links between satellites: `loss` is the probability that a frame is lost."""
+
+    rate_bps: float
+    acquire_s: float
+    grazing_altitude_km: float = 80.0
+    loss: float = 0.0
+    max_range_km: float | None = None
+
+
+class GroundLink(Value, frozen=True):
+    """Radio links between satellites and stations: `loss` is the probability that a frame is lost."""
+
+    rate_bps: float
+    acquire_s: float = 0.0
+    loss: float = 0.0
+
+
+class Backbone(Value, frozen=True):
+    """Fibre between the stations and the ground centre.
+
+    A fibre is `factor` times as long as the great circle. The centre stands at `centre_station`, by default
+    at the scenario's first station.
+    """
+
+    rate_bps: float
+    factor: float
+    centre_station: str | None = None
+
+
+class Device(Value, frozen=True):
+    """A computer: `slots` inferences at once, `service_s` seconds a tile of each model.
+
+    Kind `host` takes the CPU time measured on this machine and has no `service_s`; `cited` and `assumed`
+    state it.
+    """
+
+    name: str
+    kind: Literal["host", "cited", "assumed"]
+    slots: int = 1
+    service_s: dict[str, float] = {}
+    watts: float | None = None
+    source: str = ""
+
+
+class DataSource(Value, frozen=True):
+    """What the satellites have captured: a known dataset or a .npz file, cut into tiles.
+
+    Each capture is born on one satellite; `replicas` copies of it are kept in all. With `preload_replicas`
+    the copies exist at the start and are listed as preloaded, otherwise they cross the lasers.
+    """
+
+    dataset: str | None = None
+    file: str | None = None
+    tile_px: int = 256
+    stride_px: int = 256
+    replicas: int = 2
+    tiles: int | None = None
+    preload_replicas: bool = False
+
+    @property
+    def label(self) -> str:
+        """The dataset's name or the file's path, whichever is given."""
+        return self.dataset or self.file or ""
+
+
+class Fault(Value, frozen=True):
+    """Something that is to go wrong (or right again) at a sky time.
+
+    `cut` and `heal` name the two ends of a link; `kill` and `reboot` name one node in `a`.
+    """
+
+    at_s: float
+    action: FaultAction
+    a: str
+    b: str | None = None
+
+
+class Clock(Value, frozen=True):
+    """How emulated time relates to the wall: `rate` emulated seconds a second, None for the launcher's
+    choice.
+
+    `dilated` releases inferences at their device's service time; `free` lets them take what this machine
+    takes.
+    """
+
+    rate: float | None = None
+    mode: Literal["dilated", "free"] = "dilated"
+
+
+class Scenario(Value, frozen=True):
+    """One world: everything that exists in a run, and when.
+
+    `preset` is the preset it came from, or "". `epoch` is aware and in UTC: the moment of sky time 0.
+    """
+
+    name: str
+    title: str
+    epoch: datetime
+    shells: tuple[Shell, ...]
+    stations: tuple[Station, ...]
+    lasers: Lasers
+    ground_link: GroundLink
+    backbone: Backbone
+    device: Device
+    ground_device: Device
+    models: tuple[str, ...]
+    preset: str = ""
+    data: tuple[DataSource, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    clock: Clock = Clock()
+    provenance: dict[str, Provenance] = {}
+
+    @property
+    def satellite_count(self) -> int:
+        """Number of satellites over all shells."""
+        return sum(shell.planes * shell.sats_per_plane for shell in self.shells)
+
+    @property
+    def satellite_names(self) -> tuple[str, ...]:
+        """Names of the satellites in the order of their node ids: shell by shell, plane by plane, slot by
+        slot.
+        """
+        count = self.satellite_count
+        digits = max(NAME_DIGITS, len(str(count)))
+        return tuple(f"sat-{number:0{digits}d}" for number in range(1, count + 1))
+
+    def digest(self) -> str:
+        """Sha256 of what the scenario says, as 64 hexadecimal digits; the provenance has no part in it.
+
+        Where a value was found changes nothing in the world, and a user's path would differ between machines.
+        """
+        content = msgspec.structs.replace(self, provenance={})
+        return sha256(msgspec.json.encode(content, order="sorted")).hexdigest()

@@ -1,0 +1,189 @@
+"""Which constellations ship with perigrid, and where does each of their numbers come from?
+
+The data files `presets.toml` and `stations.toml` hold values as `{ value, kind, source }`; a number without
+them is refused, so that every figure in a result can be traced. Reading the files is left to the caller:
+this room is pure.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from perigrid.errors import ScenarioError
+from perigrid.scenario.draft import (
+    GROUPS,
+    SINGLE,
+    Draft,
+    Leaf,
+    assemble,
+    grow,
+    names,
+    nearest,
+    overlay,
+    plain,
+    provenance_of,
+    refuse_unknown,
+)
+from perigrid.scenario.model import Provenance, Scenario
+
+PRESETS_FILE, STATIONS_FILE = "presets.toml", "stations.toml"
+"""Names of the data files, which lie beside this module."""
+
+PRESET_KEYS = ("title", "epoch", "stations", "min_elevation_deg", "models", *SINGLE, *GROUPS)
+"""What a preset, or a user's file, may say at its top."""
+
+_LEAF_KEYS = {"value", "kind", "source"}
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeProfile:
+    """What is known of a computer: numbers by name, such as `watts` or `tops_int8`, with their provenance."""
+
+    name: str
+    values: Mapping[str, float]
+    provenance: Mapping[str, Provenance]
+
+
+@dataclass(frozen=True, slots=True)
+class Presets:
+    """Everything that ships: the defaults under every scenario, constellations, stations and computers.
+
+    Each constellation's draft has the defaults below it already. Stations are drafts of [[station]] tables
+    by name.
+    """
+
+    defaults: Draft
+    constellations: Mapping[str, Draft]
+    stations: Mapping[str, Draft]
+    compute: Mapping[str, ComputeProfile]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the constellations, in the file's order."""
+        return tuple(self.constellations)
+
+    def draft(self, name: str, where: str) -> Draft:
+        """The draft of a constellation; ScenarioError lists what there is."""
+        if name not in self.constellations:
+            raise ScenarioError(
+                f"{where}: preset {name!r} is not known: {nearest(name, self.names)}"
+                f"Known: {', '.join(self.names)}."
+            )
+        return self.constellations[name]
+
+
+def parse_presets(presets_text: str, stations_text: str) -> Presets:
+    """Read the texts of `presets.toml` and `stations.toml`; ScenarioError for a number without provenance."""
+    document = tomllib.loads(presets_text)
+    refuse_unknown(document, ("defaults", "preset", "compute"), PRESETS_FILE, "")
+    stations = {table["name"]: _station(table) for table in tomllib.loads(stations_text)["station"]}
+    profiles = {name: _profile(name, table) for name, table in document["compute"].items()}
+    defaults = grow(document["defaults"], _stated)
+    constellations = {}
+    for name, table in document["preset"].items():
+        refuse_unknown(table, PRESET_KEYS, PRESETS_FILE, f"preset.{name}")
+        top = grow(by_label(table, PRESETS_FILE), _stated)
+        constellations[name] = overlay(defaults, resolved(top, stations, profiles, PRESETS_FILE))
+    return Presets(defaults, constellations, stations, profiles)
+
+
+def preset_scenario(name: str, presets: Presets) -> Scenario:
+    """The constellation of that name as a scenario of its own; ScenarioError lists what there is."""
+    return assemble(presets.draft(name, "presets"), name, name, f"preset {name}")
+
+
+def by_label(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The table with its lists of tables keyed: by name, by dataset or file, or by number."""
+    keyed = dict(table)
+    for key in GROUPS:
+        if key not in table:
+            continue
+        listed = table[key]
+        if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+            raise ScenarioError(f"{where}: {key} is {listed!r}: write each as a table of its own, [[{key}]].")
+        keyed[key] = {}
+        for number, entry in enumerate(listed):
+            label, entry = _label(key, number, entry)
+            if label in keyed[key]:
+                raise ScenarioError(f"{where}: {key}.{label} appears twice: give each its own name.")
+            keyed[key][label] = entry
+    return keyed
+
+
+def resolved(
+    top: Draft, stations: Mapping[str, Draft], profiles: Mapping[str, ComputeProfile], where: str
+) -> Draft:
+    """The draft with its stations' places from the catalogue, and its devices' watts from their profiles."""
+    draft = dict(top)
+    own = draft.get("station", {})
+    if "stations" in draft or "station" in draft:
+        named = names(draft["stations"].value, where, "stations") if "stations" in draft else ()
+        known = {name.casefold(): table for name, table in stations.items()}
+        placed: Draft = {}
+        for name in (*named, *own):
+            entry = known.get(name.casefold(), {})
+            if name in named and not entry:
+                raise ScenarioError(
+                    f"{where}: stations names {name!r}, which is not in the catalogue of {len(stations)}: "
+                    f"{nearest(name, stations)}Else give it a [[station]] with latitude_deg and longitude_deg."
+                )
+            table = {**entry, **own.get(name, {})}
+            placed[table["name"].value] = table
+        draft["station"] = placed
+    for key in ("device", "ground_device"):
+        table = draft.get(key, {})
+        profile = profiles.get(table["name"].value) if "name" in table else None
+        if profile is not None and "watts" in profile.values:
+            watts = Leaf(profile.values["watts"], profile.provenance["watts"])
+            draft[key] = {"watts": watts, **table}
+    return draft
+
+
+def _label(key: str, number: int, entry: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What a table of a group is called, and the table with its name filled in."""
+    if key == "data":
+        return str(entry.get("dataset", entry.get("file", number))), entry
+    if key == "fault":
+        return str(number), entry
+    name = entry.get("name", f"{key}-{number + 1}")
+    return str(name), {"name": name, **entry}
+
+
+def _stated(key: str, value: object) -> Leaf | None:
+    """The leaf of a preset's value; ScenarioError for a number that does not say where it comes from."""
+    if isinstance(value, dict) and set(value) == _LEAF_KEYS:
+        try:
+            origin = msgspec.convert({"kind": value["kind"], "source": value["source"]}, Provenance)
+        except msgspec.ValidationError as error:
+            raise ScenarioError(
+                f"{PRESETS_FILE}: {key}: {error}: see the kinds at the file's top."
+            ) from error
+        return Leaf(value["value"], origin)
+    if isinstance(value, dict):
+        return None
+    if isinstance(value, int | float | datetime) and not isinstance(value, bool):
+        raise ScenarioError(
+            f"{PRESETS_FILE}: {key} = {value} does not say where it comes from: "
+            "write { value = ..., kind = ..., source = ... }."
+        )
+    return Leaf(value, None)
+
+
+def _profile(name: str, table: Mapping[str, Any]) -> ComputeProfile:
+    draft = grow(table, _stated, f"compute.{name}")
+    return ComputeProfile(name, plain(draft), provenance_of(draft))
+
+
+def _station(table: Mapping[str, Any]) -> Draft:
+    """A [[station]] table of the catalogue; its kind and source hold for both coordinates."""
+    known = ("name", "latitude_deg", "longitude_deg", "provider", "bands", "kind", "source")
+    refuse_unknown(table, known, STATIONS_FILE, f"station.{table['name']}")
+    origin = Provenance(kind=table["kind"], source=table["source"])
+    return {
+        key: Leaf(table[key], origin if key in ("latitude_deg", "longitude_deg") else None)
+        for key in known[:5]
+    }

@@ -1,0 +1,263 @@
+"""What is a frame as bytes?
+
+A frame on a carrier is two parts: the header (a protobuf message, protos/link.proto) and the payload's chunk, which the
+header describes by length and CRC-32. The carrier's stamp (which link, when it left, when it is due) rides in the
+header. What does not decode, or uses a version or fields of the future, is a ProtocolError: drop and count.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from perigrid.errors import ProtocolError
+from perigrid.job.spec import Shard
+from perigrid.mesh.topology import Link, LinkKind
+from perigrid.node.frames import (
+    MAX_DEAD_LINKS_MET,
+    Alive,
+    Assign,
+    Body,
+    CustodyAck,
+    Failed,
+    Frame,
+    Hello,
+    LinkAdvert,
+    Priority,
+    Probe,
+    Replica,
+    Result,
+    Settled,
+    Stages,
+    Withdraw,
+)
+from perigrid.node.transfers import MAX_CHUNK_BYTES
+from perigrid.units import KIB, NodeId
+from perigrid.wire.generated import link_pb2, shard_pb2
+
+VERSION = 1
+MAX_HEADER_BYTES = 64 * KIB
+MAX_PAYLOAD_BYTES = MAX_CHUNK_BYTES
+LINK_KINDS = tuple(LinkKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the carrier adds to a frame: the link and direction, emulated times of departure and arrival, a number."""
+
+    link: Link
+    from_node: NodeId
+    sent_s: float
+    due_s: float
+    sequence: int
+
+
+def encode(frame: Frame, stamp: Stamp, payload: bytes | memoryview) -> bytes:
+    """The header of a frame on its link."""
+    message = link_pb2.Frame(
+        version=VERSION,
+        source=frame.source,
+        destination=frame.destination,
+        priority=int(frame.priority),
+        transfer=frame.transfer,
+        trace=frame.trace,
+        epoch=frame.epoch,
+        boot=frame.boot,
+        custody=frame.custody,
+        floor=frame.floor,
+        hop_limit=frame.hop_limit,
+        hops=frame.hops,
+        offset=frame.offset,
+        total=frame.total,
+        digest=frame.digest,
+        payload_length=len(payload),
+        payload_crc32=zlib.crc32(payload) if len(payload) else 0,
+        link=_link(stamp.link),
+        from_node=stamp.from_node,
+        sent_s=stamp.sent_s,
+        due_s=stamp.due_s,
+        sequence=stamp.sequence,
+    )
+    for link in frame.met:
+        message.met.append(_link(link))
+    _encode_body(message, frame.body)
+    return message.SerializeToString()
+
+
+def decode(header: bytes | memoryview) -> tuple[Frame, Stamp, int, int]:
+    """A header as (frame without its payload, stamp, payload length, payload CRC-32). ProtocolError when it is none."""
+    if len(header) > MAX_HEADER_BYTES:
+        raise ProtocolError(f"a frame header of {len(header)} bytes: the limit is {MAX_HEADER_BYTES}")
+    try:
+        message = link_pb2.Frame.FromString(bytes(header))
+    except DecodeError as error:
+        raise ProtocolError(f"a frame header that is no protobuf message ({error})") from error
+    if message.version != VERSION:
+        raise ProtocolError(f"a frame of version {message.version}: this node speaks {VERSION}")
+    if message.tenant or message.policy or message.signature:
+        raise ProtocolError("a frame that uses reserved fields (tenant, policy, signature)")
+    if len(message.met) > MAX_DEAD_LINKS_MET or message.payload_length > MAX_PAYLOAD_BYTES:
+        raise ProtocolError("a frame whose list of dead links, or whose payload, passes its bound")
+    if message.priority not in (0, 1):
+        raise ProtocolError(f"a frame of priority class {message.priority}: there are 0 and 1")
+    frame = Frame(
+        source=NodeId(message.source),
+        destination=NodeId(message.destination),
+        priority=Priority(message.priority),
+        body=_decode_body(message),
+        transfer=message.transfer,
+        trace=message.trace,
+        epoch=message.epoch,
+        boot=message.boot,
+        custody=message.custody,
+        floor=message.floor,
+        hop_limit=message.hop_limit,
+        hops=message.hops,
+        offset=message.offset,
+        total=message.total,
+        digest=message.digest,
+        met=tuple(_read_link(link) for link in message.met),
+    )
+    stamp = Stamp(
+        _read_link(message.link), NodeId(message.from_node), message.sent_s, message.due_s, message.sequence
+    )
+    return frame, stamp, message.payload_length, message.payload_crc32
+
+
+def check_payload(payload: bytes | memoryview, length: int, crc32: int) -> None:
+    """ProtocolError where a payload is not what its header says."""
+    if len(payload) != length:
+        raise ProtocolError(f"a payload of {len(payload)} bytes under a header that says {length}")
+    if length and zlib.crc32(payload) != crc32:
+        raise ProtocolError("a payload whose CRC-32 is not its header's")
+
+
+def _link(link: Link) -> link_pb2.Link:
+    return link_pb2.Link(a=link.a, b=link.b, kind=LINK_KINDS.index(link.kind))
+
+
+def _read_link(message: link_pb2.Link) -> Link:
+    if message.kind >= len(LINK_KINDS):
+        raise ProtocolError(f"a link of kind {message.kind}: the kinds are {len(LINK_KINDS)}")
+    return Link(NodeId(message.a), NodeId(message.b), LINK_KINDS[message.kind])
+
+
+def shard_message(shard: Shard) -> shard_pb2.Shard:
+    """A shard as its protobuf message."""
+    return shard_pb2.Shard(
+        index=shard.index, capture=shard.capture, tiles=shard.tiles, rows=shard.rows, columns=shard.columns
+    )
+
+
+def stages_message(stages: Stages) -> shard_pb2.Stages:
+    """Stage times as their protobuf message."""
+    return shard_pb2.Stages(
+        arrived_sky_s=stages.arrived_sky_s,
+        queue_s=stages.queue_s,
+        inference_s=stages.inference_s,
+        desk_wait_s=stages.desk_wait_s,
+        cpu_s=stages.cpu_s,
+    )
+
+
+def read_stages(message: shard_pb2.Stages) -> Stages:
+    """Stage times from their protobuf message."""
+    return Stages(
+        message.arrived_sky_s, message.queue_s, message.inference_s, message.desk_wait_s, message.cpu_s
+    )
+
+
+def _read_shard(message: shard_pb2.Shard) -> Shard:
+    return Shard(
+        index=message.index,
+        capture=message.capture,
+        tiles=tuple(message.tiles),
+        rows=tuple(message.rows),
+        columns=tuple(message.columns),
+    )
+
+
+def _encode_body(message: link_pb2.Frame, body: Body) -> None:
+    match body:
+        case CustodyAck(numbers):
+            message.ack.numbers.extend(numbers)
+        case Result(job, shard, attempt, digest, stages):
+            message.result.CopyFrom(
+                link_pb2.Result(
+                    job=job, shard=shard, attempt=attempt, digest=digest, stages=stages_message(stages)
+                )
+            )
+        case Assign(job, model, lease_s, priority, shards, attempts):
+            message.assign.CopyFrom(
+                link_pb2.Assign(
+                    job=job,
+                    model=model,
+                    lease_s=lease_s,
+                    priority=priority,
+                    shards=[shard_message(s) for s in shards],
+                    attempts=attempts,
+                )
+            )
+        case Settled(job, settled):
+            message.settled.CopyFrom(link_pb2.Settled(job=job, shards=settled))
+        case Alive(captures, working):
+            parts = [link_pb2.Working(job=job, shards=shards) for job, shards in working]
+            message.alive.CopyFrom(link_pb2.Alive(captures=captures, working=parts))
+        case Failed(job, shard, attempt, cause, final):
+            message.failed.CopyFrom(
+                link_pb2.Failed(job=job, shard=shard, attempt=attempt, cause=cause, final=final)
+            )
+        case Withdraw(job):
+            message.withdraw.job = job
+        case Hello():
+            message.hello.SetInParent()
+        case Replica(capture, digest):
+            message.replica.CopyFrom(link_pb2.Replica(capture=capture, digest=digest))
+        case LinkAdvert(link, up, since_sky_s):
+            message.advert.CopyFrom(link_pb2.LinkAdvert(link=_link(link), up=up, since_sky_s=since_sky_s))
+        case Probe(number):
+            message.probe.number = number
+
+
+_READERS: dict[str, Callable[[link_pb2.Frame], Body]] = {
+    "ack": lambda m: CustodyAck(tuple(m.ack.numbers)),
+    "result": lambda m: Result(
+        m.result.job, m.result.shard, m.result.attempt, m.result.digest, read_stages(m.result.stages)
+    ),
+    "assign": lambda m: _read_assign(m.assign),
+    "settled": lambda m: Settled(m.settled.job, tuple(m.settled.shards)),
+    "alive": lambda m: Alive(
+        tuple(m.alive.captures), tuple((w.job, tuple(w.shards)) for w in m.alive.working)
+    ),
+    "failed": lambda m: Failed(
+        m.failed.job, m.failed.shard, m.failed.attempt, m.failed.cause, m.failed.final
+    ),
+    "withdraw": lambda m: Withdraw(m.withdraw.job),
+    "hello": lambda m: Hello(),
+    "replica": lambda m: Replica(m.replica.capture, m.replica.digest),
+    "advert": lambda m: LinkAdvert(_read_link(m.advert.link), m.advert.up, m.advert.since_sky_s),
+    "probe": lambda m: Probe(m.probe.number),
+}
+
+
+def _decode_body(message: link_pb2.Frame) -> Body:
+    kind = message.WhichOneof("body")
+    if kind is None:
+        raise ProtocolError("a frame without a body that this node knows")
+    return _READERS[kind](message)
+
+
+def _read_assign(message: link_pb2.Assign) -> Assign:
+    if len(message.shards) != len(message.attempts):
+        raise ProtocolError("an assignment whose attempts do not run beside its shards")
+    return Assign(
+        message.job,
+        message.model,
+        message.lease_s,
+        message.priority,
+        tuple(_read_shard(s) for s in message.shards),
+        tuple(message.attempts),
+    )

@@ -1,0 +1,204 @@
+from . import shard_pb2 as _shard_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Link(_message.Message):
+    __slots__ = ("a", "b", "kind")
+    A_FIELD_NUMBER: _ClassVar[int]
+    B_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    a: int
+    b: int
+    kind: int
+    def __init__(self, a: _Optional[int] = ..., b: _Optional[int] = ..., kind: _Optional[int] = ...) -> None: ...
+
+class Frame(_message.Message):
+    __slots__ = ("version", "source", "destination", "priority", "transfer", "trace", "epoch", "boot", "custody", "floor", "hop_limit", "hops", "offset", "total", "digest", "met", "payload_length", "payload_crc32", "link", "from_node", "sent_s", "due_s", "sequence", "assign", "result", "failed", "settled", "withdraw", "hello", "alive", "replica", "advert", "ack", "probe", "tenant", "policy", "signature")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    TRANSFER_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    BOOT_FIELD_NUMBER: _ClassVar[int]
+    CUSTODY_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    HOP_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    HOPS_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MET_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_CRC32_FIELD_NUMBER: _ClassVar[int]
+    LINK_FIELD_NUMBER: _ClassVar[int]
+    FROM_NODE_FIELD_NUMBER: _ClassVar[int]
+    SENT_S_FIELD_NUMBER: _ClassVar[int]
+    DUE_S_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ASSIGN_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAW_FIELD_NUMBER: _ClassVar[int]
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    ALIVE_FIELD_NUMBER: _ClassVar[int]
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    ADVERT_FIELD_NUMBER: _ClassVar[int]
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    PROBE_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    source: int
+    destination: int
+    priority: int
+    transfer: int
+    trace: int
+    epoch: int
+    boot: int
+    custody: int
+    floor: int
+    hop_limit: int
+    hops: int
+    offset: int
+    total: int
+    digest: bytes
+    met: _containers.RepeatedCompositeFieldContainer[Link]
+    payload_length: int
+    payload_crc32: int
+    link: Link
+    from_node: int
+    sent_s: float
+    due_s: float
+    sequence: int
+    assign: Assign
+    result: Result
+    failed: Failed
+    settled: Settled
+    withdraw: Withdraw
+    hello: Hello
+    alive: Alive
+    replica: Replica
+    advert: LinkAdvert
+    ack: CustodyAck
+    probe: Probe
+    tenant: bytes
+    policy: bytes
+    signature: bytes
+    def __init__(self, version: _Optional[int] = ..., source: _Optional[int] = ..., destination: _Optional[int] = ..., priority: _Optional[int] = ..., transfer: _Optional[int] = ..., trace: _Optional[int] = ..., epoch: _Optional[int] = ..., boot: _Optional[int] = ..., custody: _Optional[int] = ..., floor: _Optional[int] = ..., hop_limit: _Optional[int] = ..., hops: _Optional[int] = ..., offset: _Optional[int] = ..., total: _Optional[int] = ..., digest: _Optional[bytes] = ..., met: _Optional[_Iterable[_Union[Link, _Mapping]]] = ..., payload_length: _Optional[int] = ..., payload_crc32: _Optional[int] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., from_node: _Optional[int] = ..., sent_s: _Optional[float] = ..., due_s: _Optional[float] = ..., sequence: _Optional[int] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., alive: _Optional[_Union[Alive, _Mapping]] = ..., replica: _Optional[_Union[Replica, _Mapping]] = ..., advert: _Optional[_Union[LinkAdvert, _Mapping]] = ..., ack: _Optional[_Union[CustodyAck, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., tenant: _Optional[bytes] = ..., policy: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class Assign(_message.Message):
+    __slots__ = ("job", "model", "lease_s", "priority", "shards", "attempts")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    LEASE_S_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    model: str
+    lease_s: float
+    priority: int
+    shards: _containers.RepeatedCompositeFieldContainer[_shard_pb2.Shard]
+    attempts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, job: _Optional[str] = ..., model: _Optional[str] = ..., lease_s: _Optional[float] = ..., priority: _Optional[int] = ..., shards: _Optional[_Iterable[_Union[_shard_pb2.Shard, _Mapping]]] = ..., attempts: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Result(_message.Message):
+    __slots__ = ("job", "shard", "attempt", "digest", "stages")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    shard: int
+    attempt: int
+    digest: bytes
+    stages: _shard_pb2.Stages
+    def __init__(self, job: _Optional[str] = ..., shard: _Optional[int] = ..., attempt: _Optional[int] = ..., digest: _Optional[bytes] = ..., stages: _Optional[_Union[_shard_pb2.Stages, _Mapping]] = ...) -> None: ...
+
+class Failed(_message.Message):
+    __slots__ = ("job", "shard", "attempt", "cause", "final")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    FINAL_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    shard: int
+    attempt: int
+    cause: str
+    final: bool
+    def __init__(self, job: _Optional[str] = ..., shard: _Optional[int] = ..., attempt: _Optional[int] = ..., cause: _Optional[str] = ..., final: _Optional[bool] = ...) -> None: ...
+
+class Settled(_message.Message):
+    __slots__ = ("job", "shards")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    shards: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, job: _Optional[str] = ..., shards: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Withdraw(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    def __init__(self, job: _Optional[str] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Working(_message.Message):
+    __slots__ = ("job", "shards")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    shards: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, job: _Optional[str] = ..., shards: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Alive(_message.Message):
+    __slots__ = ("captures", "working")
+    CAPTURES_FIELD_NUMBER: _ClassVar[int]
+    WORKING_FIELD_NUMBER: _ClassVar[int]
+    captures: _containers.RepeatedScalarFieldContainer[str]
+    working: _containers.RepeatedCompositeFieldContainer[Working]
+    def __init__(self, captures: _Optional[_Iterable[str]] = ..., working: _Optional[_Iterable[_Union[Working, _Mapping]]] = ...) -> None: ...
+
+class Replica(_message.Message):
+    __slots__ = ("capture", "digest")
+    CAPTURE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    capture: str
+    digest: bytes
+    def __init__(self, capture: _Optional[str] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class LinkAdvert(_message.Message):
+    __slots__ = ("link", "up", "since_sky_s")
+    LINK_FIELD_NUMBER: _ClassVar[int]
+    UP_FIELD_NUMBER: _ClassVar[int]
+    SINCE_SKY_S_FIELD_NUMBER: _ClassVar[int]
+    link: Link
+    up: bool
+    since_sky_s: float
+    def __init__(self, link: _Optional[_Union[Link, _Mapping]] = ..., up: _Optional[bool] = ..., since_sky_s: _Optional[float] = ...) -> None: ...
+
+class CustodyAck(_message.Message):
+    __slots__ = ("numbers",)
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    numbers: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, numbers: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Probe(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
