@@ -76,9 +76,7 @@ class VoteReducer:
         return len(self._seen)
 
     def coverage_error(self) -> str | None:
-        """None when each tile voted once and each pixel has as many votes as windows cover it; else what is
-        wrong.
-        """
+        """None when each tile voted once and each pixel has a vote per window over it; else what is wrong."""
         missing = [tile for tile in range(len(self._windows)) if tile not in self._seen]
         if missing:
             named = ", ".join(str(tile) for tile in missing[:NAMED_TILES_MAX])

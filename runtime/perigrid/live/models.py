@@ -18,6 +18,7 @@ import tomllib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -214,7 +215,7 @@ def _read_manifest(path: Path) -> dict[str, ModelEntry]:
                 f"{path} has manifest_version {content.get('manifest_version')!r}, but this perigrid reads "
                 f"{MANIFEST_VERSION}: use the manifest that came with it"
             )
-        tables = content.get("model", {})
+        tables = msgspec.convert(content.get("model", {}), dict[str, dict[str, Any]])
         return {name: msgspec.convert({"name": name, **table}, ModelEntry) for name, table in tables.items()}
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError, TypeError) as error:
         raise CorruptFile(f"{path} is not a model manifest ({error}): restore the one that ships") from error

@@ -36,9 +36,7 @@ DTYPES: Mapping[str, type[np.generic]] = {
     "FP32": np.float32,
     "FP64": np.float64,
 }
-"""The Open Inference Protocol's names of the types that are served, and numpy's; little-endian on the
-wire.
-"""
+"""The Open Inference Protocol's names of the types served, and numpy's; little-endian on the wire."""
 
 _PROTOCOL_NAME = {
     "tensor(bool)": "BOOL",
@@ -201,21 +199,24 @@ def load_model(store: ModelStore, name: str) -> LoadedModel:
     if store.knows(name):
         entry = store.entry(name)
         return LoadedModel(entry, Session(path, entry))
+    entry = own_entry(path)
+    return LoadedModel(entry, Session(path, entry))
+
+
+def own_entry(path: Path) -> ModelEntry:
+    """The entry of a user's own .onnx file, named by the file; raises what `Session` raises."""
     session = Session(path)
-    own = ModelEntry(
+    return ModelEntry(
         name=path.stem,
         title=f"own file {path.name}",
         file=str(path),
         inputs=session.inputs,
         outputs=session.outputs,
     )
-    return LoadedModel(own, session)
 
 
 def service_time(pipeline: MaskPipeline, repeats: int) -> float:
-    """CPU seconds of this thread for one tile: the median of `repeats` tiles of random reflectance, after a
-    warm-up.
-    """
+    """CPU seconds of this thread for a tile of random reflectance: the median of `repeats` after warm-ups."""
     random = np.random.default_rng(SERVICE_TIME_SEED)
     shape = (pipeline.bands_needed, pipeline.tile_px, pipeline.tile_px)
     capture = random.random(shape, dtype=np.float32)

@@ -87,9 +87,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class SceneSearch:
-    """Where to look for scenes: the manifest's folder, folders with data, then the cache, which is also where
-    fetched go.
-    """
+    """Where to look: the manifest's folder, folders with data, then the cache, where fetched ones go too."""
 
     manifest_directory: Path
     data: tuple[Path, ...]
@@ -317,7 +315,7 @@ def _read_scenes(path: Path) -> dict[str, SceneEntry]:
                 f"{SCENES_VERSION}: "
                 "use the list that came with it"
             )
-        tables = content.get("scene", {})
+        tables = msgspec.convert(content.get("scene", {}), dict[str, dict[str, Any]])
         return {name: msgspec.convert({"name": name, **table}, SceneEntry) for name, table in tables.items()}
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError, TypeError) as error:
         raise CorruptFile(f"{path} is not a list of scenes ({error}): restore the one that ships") from error

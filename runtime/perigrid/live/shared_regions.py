@@ -3,9 +3,8 @@
 System shared memory, as the Open Inference Protocol's extension has it: a client registers a region of
 memory under a name and its requests name places in it. Two kinds of key are understood:
 
-    file:<path>   a file below the worker's own folder of regions, mapped for reading only: a satellite's
-    captures <key>         POSIX shared memory, /dev/shm/<key>, as tritonclient makes it: for reading and for
-    results
+    file:<path>   a file below the worker's own folder of regions, for reading only: a satellite's captures
+    <key>         POSIX shared memory, /dev/shm/<key>, as tritonclient makes it: for reading and for results
 
 Regions are mapped here with `os.open` and `mmap`. Python's SharedMemory class is left out on purpose: in
 Python 3.11 it deletes regions that others own when the process ends. Nothing here ever deletes a region. A
@@ -38,10 +37,8 @@ MAX_REGIONS = 256
 MAX_NAME_BYTES = 255
 """Longest name or key of POSIX shared memory, bytes (NAME_MAX of Linux)."""
 
-
 MAX_TYPED_ELEMENTS = 65_536
 """Most elements of one tensor in typed contents, which cost a thousand times what raw bytes cost."""
-
 
 _TYPED_FIELD = {
     "BOOL": "bool_contents",
@@ -60,9 +57,7 @@ _TYPED_FIELD = {
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A mapped region. `generation` differs after each registration, so that checks of its content can be
-    kept.
-    """
+    """A mapped region; `generation` differs after each registration, so that checks of it can be kept."""
 
     name: str
     key: str
@@ -105,8 +100,7 @@ class SharedRegions:
         self._generation = 0
 
     def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
-        """Map a region and give it a name. The same name, key and place again maps it anew, with a new
-        generation.
+        """Map a region and give it a name; the same name, key and place again maps it anew.
 
         NameInUse when the name is another region's, MissingFile when there is no such file or shared
         memory, DataError for a key that leads outside the root, a size beyond the file's, or too many
@@ -218,9 +212,7 @@ def _posix_path(key: str) -> Path:
 
 
 def read_inputs(request: Any, declared: Iterable[Tensor], regions: SharedRegions) -> dict[str, Input]:
-    """The inputs of a ModelInferRequest by name, each checked against its declaration and viewed without a
-    copy.
-    """
+    """The inputs of a ModelInferRequest by name, checked against their declarations, without a copy."""
     wanted = {tensor.name: tensor for tensor in declared}
     raw = list(request.raw_input_contents)
     uses_raw = bool(raw)
@@ -319,9 +311,7 @@ def _from_typed(tensor: Any, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def read_outputs(request: Any, declared: Iterable[Tensor], regions: SharedRegions) -> list[Output]:
-    """The outputs that a ModelInferRequest wants, all when it names none; places in regions are found
-    beforehand.
-    """
+    """The outputs that a ModelInferRequest wants, all when it names none, with their places in regions."""
     names = [tensor.name for tensor in declared]
     if not request.outputs:
         return [Output(name, None, None, 0) for name in names]
@@ -346,9 +336,7 @@ def read_outputs(request: Any, declared: Iterable[Tensor], regions: SharedRegion
 
 
 def write_output(response: Any, output: Output, declared: Tensor, array: NDArray[Any]) -> None:
-    """Add one output to a ModelInferResponse, its bytes in the message or in its region; DataError when that
-    is small.
-    """
+    """Add one output, its bytes in the message or in its region; DataError when they do not fit there."""
     described = response.outputs.add(name=output.name, datatype=declared.dtype, shape=array.shape)
     if output.region is None or output.memory is None:
         response.raw_output_contents.append(array.tobytes())

@@ -287,9 +287,7 @@ def _check_windows(windows: NDArray[np.int32], shape: tuple[int, ...], tile_px: 
 
 
 def read_due(parameters: Any) -> float:
-    """The request parameter `due_s`, emulated seconds; infinite when it is not given, DataError when it is no
-    number.
-    """
+    """The request parameter `due_s`, emulated seconds; infinite when not given, DataError for no number."""
     if "due_s" not in parameters:
         return math.inf
     parameter = parameters["due_s"]

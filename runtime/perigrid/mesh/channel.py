@@ -7,7 +7,9 @@ release it at its due time. The rules:
 - A frame's first bit leaves when the line is free and the frame has arrived, whichever is later. How late
   anyone calls `pump` has no part in it, so a busy machine does not slow the emulated line down.
 - Whenever the line falls free, the oldest waiting control frame goes first, else the oldest bulk frame; a
-  frame that has started is never interrupted.
+  frame that has started is never interrupted, and a control frame that arrives in the moment in which a
+  bulk frame starts comes too late. So the order of arrivals alone decides, and not how often anyone called
+  `pump`.
 - `pump` may look ahead, so that a carrier has the frame in time. What it let go is committed: a control
   frame that arrives within the lookahead waits behind it.
 """
@@ -49,6 +51,7 @@ class _Waiting:
     frame: object
     size_bytes: int
     since_s: float
+    number: int
 
 
 class Channel:
@@ -67,6 +70,7 @@ class Channel:
         self._bulk: deque[_Waiting] = deque()
         self._free_s = -math.inf
         self._queued_bytes = 0
+        self._pushed = 0
 
     @property
     def queued_bytes(self) -> int:
@@ -95,15 +99,16 @@ class Channel:
             raise Bug(f"A frame has at least one byte, not {size_bytes}.")
         if self.queued_frames >= MAX_QUEUED_FRAMES or self._queued_bytes + size_bytes > MAX_QUEUED_BYTES:
             raise Bug(
-                f"A channel's queue is full: {self.queued_frames} frames with {self._queued_bytes} bytes wait, "
-                f"and another {size_bytes} bytes came. Senders must hold back at {MAX_QUEUED_FRAMES} frames or "
-                f"{MAX_QUEUED_BYTES} bytes."
+                f"A channel's queue is full: {self.queued_frames} frames with {self._queued_bytes} bytes "
+                f"wait, and {size_bytes} bytes more came. Senders must hold back at "
+                f"{MAX_QUEUED_FRAMES} frames or {MAX_QUEUED_BYTES} bytes."
             )
         queue = self._control if control else self._bulk
         # Within a class the order of arrival is the order of departure, even if a caller's clock stepped
         # back.
         since_s = max(now_s, queue[-1].since_s) if queue else now_s
-        queue.append(_Waiting(frame, size_bytes, since_s))
+        queue.append(_Waiting(frame, size_bytes, since_s, self._pushed))
+        self._pushed += 1
         self._queued_bytes += size_bytes
 
     def pump(self, now_s: float, lookahead_s: float) -> list[Departure]:
@@ -128,12 +133,12 @@ class Channel:
         return frames
 
     def _next_queue(self) -> deque[_Waiting]:
-        """The class whose head starts next: control, unless bulk can start before any control frame is
-        there.
-        """
+        """The class whose head starts next: control, unless bulk starts before any of it is there."""
         if self._control and self._bulk:
-            choice_s = max(self._free_s, self._bulk[0].since_s)
-            return self._control if self._control[0].since_s <= choice_s else self._bulk
+            control, bulk = self._control[0], self._bulk[0]
+            bulk_start_s = max(self._free_s, bulk.since_s)
+            in_time = (control.since_s, control.number) < (bulk_start_s, bulk.number)
+            return self._control if in_time else self._bulk
         return self._control or self._bulk
 
 

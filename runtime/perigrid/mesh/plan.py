@@ -168,7 +168,7 @@ class ContactPlan:
         """Lengthen the plan by its next hour; ScenarioError where the segment belongs elsewhere."""
         if segment.digest != self._digest:
             raise ScenarioError(
-                f"Segment {segment.index} of the contact plan was computed for scenario {segment.digest[:12]}, "
+                f"Segment {segment.index} of the contact plan is of scenario {segment.digest[:12]}, "
                 f"this run has scenario {self._digest[:12]}: remove the plan's files and compute them again."
             )
         if segment.index != len(self._hours) or segment.index >= MAX_SEGMENTS:
@@ -194,8 +194,9 @@ class ContactPlan:
             return self._fibre(link)
         track = self._tracks.get(link) or self._track(link)
         position = t_s / STEP_S
-        hour, step = divmod(int(position), STEPS)
-        if not 0.0 <= t_s < len(track.ranges_km) * SEGMENT_S:
+        if 0.0 <= t_s < len(track.ranges_km) * SEGMENT_S:
+            hour, step = divmod(int(position), STEPS)
+        else:
             hour, step = self._last_sample(t_s)
         ranges_km = track.ranges_km[hour]
         if ranges_km is None:
@@ -226,8 +227,7 @@ class ContactPlan:
 
     def links_up(self, t_s: float) -> list[tuple[Link, float]]:
         """All links that are up at t, fibres included, with their delays in seconds."""
-        number, _ = divmod(min(t_s, self.horizon_s - STEP_S / 2), SEGMENT_S)
-        hour = self._hour(int(number), t_s)
+        hour = self._hour(t_s)
         rows = hour.rows_up_during(t_s, t_s)
         delays_s = (hour.ranges_km(rows, t_s) / LIGHT_KM_S).tolist()
         found = [(hour.links[row], delay_s) for row, delay_s in zip(rows.tolist(), delays_s, strict=True)]
@@ -236,9 +236,11 @@ class ContactPlan:
     def links_up_during(self, low_s: float, high_s: float) -> set[Link]:
         """All links that are up at some moment of [low_s, high_s], fibres included."""
         found = set(self._fibres)
+        self.check_known(low_s)
+        self.check_known(high_s)
         first, last = int(low_s // SEGMENT_S), min(int(high_s // SEGMENT_S), len(self._hours) - 1)
         for number in range(first, last + 1):
-            hour = self._hour(number, low_s)
+            hour = self._hours[number]
             found.update(hour.links[row] for row in hour.rows_up_during(low_s, high_s).tolist())
         return found
 
@@ -251,17 +253,22 @@ class ContactPlan:
         open_end = bool(self._contacts_s) and self._contacts_s[-1] == self.horizon_s
         return self._contacts_s[:-1] if open_end else self._contacts_s
 
-    def _hour(self, number: int, t_s: float) -> _Hour:
-        if not 0 <= number < len(self._hours) or not 0.0 <= t_s <= self.horizon_s:
+    def check_known(self, t_s: float) -> None:
+        """Raise Bug for a time that the plan says nothing about."""
+        if not 0.0 <= t_s <= self.horizon_s or not self._hours:
             raise Bug(
                 f"The contact plan was asked about t = {t_s} s and is known from 0 to {self.horizon_s:g} s: "
                 "add the segment first."
             )
-        return self._hours[number]
+
+    def _hour(self, t_s: float) -> _Hour:
+        """The hour that a time falls into; the horizon itself belongs to the last."""
+        self.check_known(t_s)
+        return self._hours[min(int(t_s // SEGMENT_S), len(self._hours) - 1)]
 
     def _last_sample(self, t_s: float) -> tuple[int, int]:
-        """Hour and step of the horizon itself; any other time outside of the plan is a bug."""
-        self._hour(len(self._hours) - 1 if t_s == self.horizon_s else -1, t_s)
+        """Hour and step of the horizon itself; any other time that comes here is outside of the plan."""
+        self.check_known(t_s)
         return len(self._hours) - 1, STEPS - 1
 
     def _fibre(self, link: Link) -> LinkState:
@@ -336,11 +343,7 @@ _UNKNOWN = LinkState(up=False, range_km=math.inf, rate_bps=0.0, delay_s=math.inf
 
 def ground_contact(plan: ContactPlan, t_s: float) -> ContactReport:
     """Whether any satellite and any station are in radio contact at t, and until or from when."""
-    if not 0.0 <= t_s <= plan.horizon_s:
-        raise Bug(
-            f"Ground contact was asked for t = {t_s} s and the plan is known from 0 to {plan.horizon_s:g} s: "
-            "add the segment first."
-        )
+    plan.check_known(t_s)
     edges_s = plan.ground_edges()
     index = bisect_right(edges_s, t_s)
     following_s = edges_s[index] if index < len(edges_s) else None

@@ -30,8 +30,8 @@ light.
 TICK_S = 1e-6
 """Delays are compared in whole ticks, so that rounding errors do not decide between equal ways."""
 
-MAX_TREES = 512
-"""Trees kept; 2,800 satellites need about 100 kB for one."""
+MAX_TREES = 128
+"""Trees kept; 2,800 satellites need 300 kB for one."""
 
 MAX_SNAPSHOTS = 4
 """Moments whose links and delays are kept."""
@@ -125,8 +125,7 @@ class Routes:
         return max(bucket_s, changes_s[number - 1]) if number else bucket_s, number
 
     def _tree(self, to: NodeId, t_s: float, dead: frozenset[Link]) -> Tree:
-        if t_s > self._plan.horizon_s:
-            self._plan.links_up(t_s)
+        self._plan.check_known(t_s)
         moment = self._moment(t_s)
         edges = _cached(self._snapshots, moment, MAX_SNAPSHOTS, lambda: self._edges(moment[0]))
         return _cached(self._trees, (to, moment, dead), MAX_TREES, lambda: shortest_tree(edges, to, dead))

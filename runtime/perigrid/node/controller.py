@@ -133,7 +133,10 @@ class Controller:
                 # It crashed between the last shard's ending and the job's own.
                 self._end_if_done(now, job)
         endings = [j.ending for j in self.jobs.values() if j.ending is not None and not j.ended]
-        then = (Recall(JobDurable("", ended=False)), *(Recall(JobDurable(e.job, ended=True)) for e in endings))
+        then = (
+            Recall(JobDurable("", ended=False)),
+            *(Recall(JobDurable(e.job, ended=True)) for e in endings),
+        )
         return [Note("epoch", 0, {"epoch": self.epoch}), Persist((EpochStarted(self.epoch), *endings), then)]
 
     def _replay(self, record: Record) -> None:
@@ -239,7 +242,11 @@ class Controller:
         lease = job.ledger.leases.get(failed.shard)
         if lease is None or lease.satellite != satellite or lease.attempt != failed.attempt:
             return []
-        fields: dict[str, str | int | float] = {"job": failed.job, "shard": failed.shard, "cause": failed.cause}
+        fields: dict[str, str | int | float] = {
+            "job": failed.job,
+            "shard": failed.shard,
+            "cause": failed.cause,
+        }
         count = job.failures[failed.shard] = job.failures.get(failed.shard, 0) + 1
         note = Note("shard-refused", 0, {**fields, "satellite": self.config.names[satellite]})
         if failed.final or count >= MAX_FAILURES_PER_SHARD:
@@ -332,7 +339,9 @@ class Controller:
         return actions + self._arm_deadlines(now)
 
     def _arm_deadlines(self, now: Now) -> list[Action]:
-        due_s = min((_deadline_sky_s(j) for j in self.jobs.values() if j.ending is None), default=float("inf"))
+        due_s = min(
+            (_deadline_sky_s(j) for j in self.jobs.values() if j.ending is None), default=float("inf")
+        )
         if due_s == float("inf"):
             return []
         return [WakeAt(WAKE_DEADLINES, now.local_s + max(0.0, due_s - now.sky_s))]
@@ -353,7 +362,9 @@ class Controller:
 
     # --- what clients say
 
-    def _client(self, now: Now, event: Submit | Watch | Unwatch | Cancel | ListJobs | Explain) -> list[Action]:
+    def _client(
+        self, now: Now, event: Submit | Watch | Unwatch | Cancel | ListJobs | Explain
+    ) -> list[Action]:
         match event:
             case Submit(client, spec):
                 return self._submitted(now, client, spec)
@@ -470,5 +481,3 @@ def _summary(job: Job) -> tuple[str, str, int, int, int, int]:
     state = job.ending.outcome if job.ending is not None else "running"
     done = len(ledger.accepted) + len(ledger.failed)
     return job.spec.job, state, done, len(ledger.shards), ledger.total_attempts, job.spec.priority
-
-

@@ -119,7 +119,10 @@ class Relay:
         if not planned:
             self._lost[link] = None
         self._refresh()
-        actions: list[Action] = [Note("link-down", 0, {**_ends(link), "planned": int(planned)}), DropQueued(link)]
+        actions: list[Action] = [
+            Note("link-down", 0, {**_ends(link), "planned": int(planned)}),
+            DropQueued(link),
+        ]
         outgoing = self._outgoing.get(link)
         stranded = outgoing.empty() if outgoing is not None else []
         if not planned:
@@ -166,7 +169,9 @@ class Relay:
         retry_s = RETRY_WAITING_S
         if no_path.until_s is not None:
             retry_s = min(retry_s, max(0.0, no_path.until_s - now.sky_s) + 1e-3)
-        actions.append(Note("wait", frame.trace, {"destination": frame.destination, "reason": no_path.reason}))
+        actions.append(
+            Note("wait", frame.trace, {"destination": frame.destination, "reason": no_path.reason})
+        )
         wake_s = now.local_s + retry_s
         if wake_s < self._waiting_wake_s:
             self._waiting_wake_s = wake_s

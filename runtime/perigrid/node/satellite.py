@@ -267,7 +267,10 @@ class Satellite:
                 self.queued[key] = task
                 note = Note("payload-died", 0, {"job": task.job, "shard": task.shard.index})
                 return [note, *self._start(now)]
-            cause, final = f"POISON: the payload died {MAX_PAYLOAD_KILLS} times under it ({event.cause})", True
+            cause, final = (
+                f"POISON: the payload died {MAX_PAYLOAD_KILLS} times under it ({event.cause})",
+                True,
+            )
         actions = self._say_failed(now, task.job, task.shard.index, task.attempt, cause, final)
         return actions + self._start(now)
 
@@ -301,18 +304,14 @@ class Satellite:
         self, now: Now, job: str, shard: int, attempt: int, cause: str, final: bool
     ) -> list[Action]:
         body = Failed(job, shard, attempt, cause, final)
-        return self.relay.submit(
-            now, self.relay.sender.frames(self.config.ground, body, epoch=self.epoch)
-        )
+        return self.relay.submit(now, self.relay.sender.frames(self.config.ground, body, epoch=self.epoch))
 
     def _say_alive(self, now: Now) -> list[Action]:
         working: dict[str, list[int]] = {}
         for task in [*self.running.values(), *self.queued.values()]:
             working.setdefault(task.job, []).append(task.shard.index)
         body = Alive(tuple(self.captures), tuple((job, tuple(shards)) for job, shards in working.items()))
-        return self.relay.submit(
-            now, self.relay.sender.frames(self.config.ground, body, epoch=self.epoch)
-        )
+        return self.relay.submit(now, self.relay.sender.frames(self.config.ground, body, epoch=self.epoch))
 
     def _alive_due(self, now: Now) -> list[Action]:
         if not self.queued and not self.running:
@@ -322,5 +321,3 @@ class Satellite:
     def _arm_alive(self, now: Now) -> WakeAt:
         self._alive_wake_s = now.local_s + self.lease_s / ALIVES_PER_LEASE
         return WakeAt(WAKE_ALIVE, self._alive_wake_s)
-
-

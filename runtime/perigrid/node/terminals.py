@@ -1,7 +1,7 @@
 """Which of a node's links can its terminals use now?
 
 A terminal sees a link when the plan has it up, the other end is alive, and nothing cuts the light that comes from
-there; and it has it once that has lasted for the time of acquisition. Faults are an overlay on the plan: what it says
+there; and after a fault it has it once that has lasted for the time of acquisition. Faults are an overlay on the plan: what it says
 is the world's doing, and no node reads it but through its own terminals.
 """
 
@@ -51,8 +51,9 @@ class Terminals:
         self.plan = plan
         self.acquire_s = acquire_s
         self.up: dict[Link, None] = {}
-        self._clear_since_s: dict[Link, float] = {}
         self._first = acquired_at_start
+        self._must_acquire: dict[Link, None] = {}
+        self._clear_since_s: dict[Link, float] = {}
 
     def update(self, sky_s: float, overlay: Overlay) -> list[LinkUp | LinkDown]:
         """What changed since the last call."""
@@ -60,26 +61,36 @@ class Terminals:
         for link in self.plan.links_of(self.node):
             planned = self.plan.state(link, sky_s).up
             peer = link.other(self.node)
-            clear = planned and (peer, self.node) not in overlay.cuts and peer not in overlay.dead
-            if not clear:
+            faulty = (peer, self.node) in overlay.cuts or peer in overlay.dead
+            if not planned or faulty:
                 self._clear_since_s.pop(link, None)
                 if link in self.up:
                     del self.up[link]
                     events.append(LinkDown(link, planned=not planned))
-            elif link not in self.up:
-                since_s = self._clear_since_s.setdefault(link, float("-inf") if self._first else sky_s)
-                if since_s + self.acquire_s[link.kind] <= sky_s:
-                    self.up[link] = None
-                    events.append(LinkUp(link))
-        self._first = False
+                # The plan's own rises have their acquisition in them; what a fault broke must be acquired anew.
+                if planned:
+                    self._must_acquire[link] = None
+                else:
+                    self._must_acquire.pop(link, None)
+            elif link not in self.up and self._acquired(link, sky_s):
+                self._clear_since_s.pop(link, None)
+                self._must_acquire.pop(link, None)
+                self.up[link] = None
+                events.append(LinkUp(link))
+        self._first = True
         return events
+
+    def _acquired(self, link: Link, sky_s: float) -> bool:
+        if not self._first:
+            # A node that boots into a running constellation finds none of its links locked.
+            self._must_acquire[link] = None
+        if link not in self._must_acquire:
+            return True
+        since_s = self._clear_since_s.setdefault(link, sky_s)
+        return since_s + self.acquire_s[link.kind] <= sky_s
 
     def next_change_s(self, sky_s: float) -> float:
         """When the plan or an acquisition under way could change something next; infinite when nothing is known."""
-        acquired = (
-            since_s + self.acquire_s[link.kind]
-            for link, since_s in self._clear_since_s.items()
-            if link not in self.up
-        )
+        acquired = (since_s + self.acquire_s[k.kind] for k, since_s in self._clear_since_s.items())
         planned = (self.plan.next_change(link, sky_s) for link in self.plan.links_of(self.node))
         return min([*acquired, *planned, self.plan.horizon_s], default=float("inf"))

@@ -16,7 +16,7 @@ from perigrid.errors import ScenarioError
 from perigrid.scenario.model import GROUND_NAME, Scenario
 
 MAX_SATELLITES = 20_000
-"""Twice the largest constellation in orbit; plans and routes of more take minutes."""
+"""Beyond every preset by far; node ids, plans and names would hold more, nobody has measured it."""
 
 MAX_STATIONS = 256
 MAX_FAULTS = 10_000
@@ -41,7 +41,7 @@ class Bound:
     def __str__(self) -> str:
         if self.high == math.inf:
             return f"{'above' if self.above_low else 'at least'} {self.low:g}"
-        return f"{'above' if self.above_low else 'from'} {self.low:g} {'and up ' if self.above_low else ''}to {self.high:g}"
+        return f"{'above' if self.above_low else 'at least'} {self.low:g} and at most {self.high:g}"
 
 
 _RATE = Bound(0, 1e15, "give the rate in bit/s, such as 100e9", above_low=True)
@@ -107,6 +107,7 @@ def check_numbers(part: msgspec.Struct, where: str, key: str) -> None:
 def check_whole(scenario: Scenario, where: str) -> Scenario:
     """The scenario itself; ScenarioError for what only the whole can show: names, counts, references."""
     _check_counts(scenario, where)
+    _check_data(scenario, where)
     _check_names([shell.name for shell in scenario.shells], "shell", where)
     _check_names([station.name for station in scenario.stations], "station", where)
     _check_names(list(scenario.models), "models", where)
@@ -115,12 +116,11 @@ def check_whole(scenario: Scenario, where: str) -> Scenario:
     for station in scenario.stations:
         if station.name.casefold() in taken:
             raise ScenarioError(
-                f"{where}: station.{station.name} bears the name of another node: satellites are sat-01 and so "
-                f"on, and {GROUND_NAME!r} is the ground centre. Choose another name."
+                f"{where}: station.{station.name} bears the name of another node: satellites are sat-01 and "
+                f"so on, and {GROUND_NAME!r} is the ground centre. Choose another name."
             )
     for part, dotted in ((scenario.device, "device"), (scenario.ground_device, "ground_device")):
         _check_device(part.kind, part.service_s, part.source, scenario.models, f"{where}: {dotted}")
-    _check_data(scenario, where)
     _check_centre(scenario, where)
     _check_faults(scenario, where)
     return scenario
@@ -169,12 +169,13 @@ def _check_device(
     missing = [model for model in models if model not in service_s]
     if missing:
         raise ScenarioError(
-            f"{place}.service_s.{missing[0]} is missing: a device of kind {kind!r} states the seconds a tile of "
-            "every model in `models`."
+            f"{place}.service_s.{missing[0]} is missing: a device of kind {kind!r} states the seconds a tile "
+            "of every model in `models`."
         )
     if kind == "cited" and not source:
         raise ScenarioError(
-            f'{place}.source is missing: a cited device says where its times are published; else set kind = "assumed".'
+            f"{place}.source is missing: a cited device says where its times are published; "
+            'else set kind = "assumed".'
         )
 
 
@@ -182,8 +183,8 @@ def _check_data(scenario: Scenario, where: str) -> None:
     for source in scenario.data:
         if (source.dataset is None) == (source.file is None):
             raise ScenarioError(
-                f'{where}: data.{source.label} needs either dataset, such as "sentinel2", or file, the path of '
-                "a .npz file."
+                f'{where}: data.{source.label} needs either dataset, such as "sentinel2", or file, the path '
+                "of a .npz file."
             )
 
 
@@ -192,8 +193,8 @@ def _check_centre(scenario: Scenario, where: str) -> None:
     centre = scenario.backbone.centre_station
     if centre is not None and centre not in stations:
         raise ScenarioError(
-            f"{where}: backbone.centre_station is {centre!r}, which is no station of this scenario: choose one "
-            f"of {', '.join(stations)}."
+            f"{where}: backbone.centre_station is {centre!r}, which is no station of this scenario: choose "
+            f"one of {', '.join(stations)}."
         )
 
 

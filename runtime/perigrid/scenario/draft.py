@@ -220,14 +220,15 @@ def _shell(draft: Draft, label: str, where: str) -> Draft:
     itself.
     """
     table: Draft = {**draft["each_shell"], **draft["shell"][label]}
-    planes = table["planes"].value if "planes" in table else None
+    stated = table.get("planes")
+    planes = stated.value if isinstance(stated, Leaf) else None
     table.setdefault("topology", Leaf("ring" if planes == 1 else "grid", None))
     for key in ("raan_spread_deg", "phasing"):
         if planes == 1:
             table.setdefault(key, Leaf(0.0, ONE_PLANE))
         elif planes is not None and key not in table:
             raise ScenarioError(
-                f"{where}: shell.{label}.{key} is missing: with more than one plane it changes every delay, so "
-                "it has to be stated. A Walker delta has raan_spread_deg = 360 and phasing = F / planes."
+                f"{where}: shell.{label}.{key} is missing: with more than one plane it changes every delay, "
+                "so it has to be stated. A Walker delta has raan_spread_deg = 360 and phasing = F / planes."
             )
     return table

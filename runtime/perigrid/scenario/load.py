@@ -25,7 +25,7 @@ from perigrid.scenario.model import Provenance, Scenario
 from perigrid.scenario.presets import PRESET_KEYS, Presets, by_label, resolved
 
 MAX_SCENARIO_LETTERS = 4_000_000
-"""A longer file is refused: a scenario with as many faults as possible has a quarter of that."""
+"""A longer file is refused: a scenario with as many faults as possible is much shorter."""
 
 
 def parse(text: str, where: str, presets: Presets) -> Scenario:

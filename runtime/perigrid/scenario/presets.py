@@ -119,28 +119,34 @@ def resolved(
 ) -> Draft:
     """The draft with its stations' places from the catalogue, and its devices' watts from their profiles."""
     draft = dict(top)
-    own = draft.get("station", {})
     if "stations" in draft or "station" in draft:
-        named = names(draft["stations"].value, where, "stations") if "stations" in draft else ()
-        known = {name.casefold(): table for name, table in stations.items()}
-        placed: Draft = {}
-        for name in (*named, *own):
-            entry = known.get(name.casefold(), {})
-            if name in named and not entry:
-                raise ScenarioError(
-                    f"{where}: stations names {name!r}, which is not in the catalogue of {len(stations)}: "
-                    f"{nearest(name, stations)}Else give it a [[station]] with latitude_deg and longitude_deg."
-                )
-            table = {**entry, **own.get(name, {})}
-            placed[table["name"].value] = table
-        draft["station"] = placed
+        draft["station"] = _placed(draft, stations, where)
     for key in ("device", "ground_device"):
-        table = draft.get(key, {})
-        profile = profiles.get(table["name"].value) if "name" in table else None
+        table = draft.get(key)
+        name = table.get("name") if isinstance(table, dict) else None
+        profile = profiles.get(str(name.value)) if isinstance(name, Leaf) else None
         if profile is not None and "watts" in profile.values:
             watts = Leaf(profile.values["watts"], profile.provenance["watts"])
-            draft[key] = {"watts": watts, **table}
+            draft[key] = {"watts": watts, **draft[key]}
     return draft
+
+
+def _placed(draft: Draft, stations: Mapping[str, Draft], where: str) -> Draft:
+    """The stations that a draft names or describes, with what the catalogue knows of each."""
+    own = draft.get("station", {})
+    listed = draft.get("stations", Leaf([], None))
+    named = names(plain({"stations": listed})["stations"], where, "stations")
+    known = {name.casefold(): table for name, table in stations.items()}
+    placed: Draft = {}
+    for name in (*named, *own):
+        entry = known.get(name.casefold(), {})
+        if name not in own and not entry:
+            raise ScenarioError(
+                f"{where}: stations names {name!r}, which is not in the catalogue of {len(stations)}: "
+                f"{nearest(name, stations)}Else add a [[station]] with latitude_deg and longitude_deg."
+            )
+        placed[name] = {**entry, **own.get(name, {})}
+    return placed
 
 
 def _label(key: str, number: int, entry: dict[str, Any]) -> tuple[str, dict[str, Any]]:

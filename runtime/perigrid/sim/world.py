@@ -79,9 +79,7 @@ def sim_blob(data: bytes) -> SimBlob:
 
 def simulated_result(model: str, capture: bytes, tiles: tuple[int, ...]) -> bytes:
     """What a simulated device computes: a pure function of its inputs, 64 bytes a tile."""
-    return b"".join(
-        hashlib.blake2b(f"{model}/{tile}/".encode() + capture).digest() for tile in tiles
-    )
+    return b"".join(hashlib.blake2b(f"{model}/{tile}/".encode() + capture).digest() for tile in tiles)
 
 
 @dataclass(slots=True)
@@ -225,7 +223,9 @@ class World:
             machine: Machine = Satellite(satellite, record.boot, self.catalogue, self.plan, self.routes)
         elif node == ground:
             satellites = tuple(NodeId(n) for n in range(mesh.satellite_count))
-            controller = ControllerConfig(ground, satellites, mesh.names, scenario.models, self.config.lease_s)
+            controller = ControllerConfig(
+                ground, satellites, mesh.names, scenario.models, self.config.lease_s
+            )
             machine = Controller(controller, record.boot, self.catalogue, self.plan, self.routes)
         else:
             machine = Station(node, record.boot, ground, self.plan, self.routes)

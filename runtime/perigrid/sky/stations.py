@@ -1,7 +1,7 @@
 """Which satellite stands how high above which ground station?
 
 Elevation is the angle between the line to the satellite and the station's horizon, the plane normal to the
-WGS84 ellipsoid. Refraction is left out: it lifts a satellite at 5 degrees by about 0.2 degrees.
+WGS84 ellipsoid. Refraction is left out: it lifts a satellite at 5 degrees by about 0.17 degrees.
 """
 
 from collections.abc import Iterable

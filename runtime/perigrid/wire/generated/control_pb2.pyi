@@ -142,6 +142,12 @@ class Arrival(_message.Message):
     bytes: int
     def __init__(self, source: _Optional[int] = ..., number: _Optional[int] = ..., sent_s: _Optional[float] = ..., due_s: _Optional[float] = ..., arrived_s: _Optional[float] = ..., bytes: _Optional[int] = ...) -> None: ...
 
+class HostStates(_message.Message):
+    __slots__ = ("states",)
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    states: _containers.RepeatedCompositeFieldContainer[HostState]
+    def __init__(self, states: _Optional[_Iterable[_Union[HostState, _Mapping]]] = ...) -> None: ...
+
 class RunStatus(_message.Message):
     __slots__ = ("json",)
     JSON_FIELD_NUMBER: _ClassVar[int]

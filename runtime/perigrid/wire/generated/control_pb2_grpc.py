@@ -307,6 +307,11 @@ class SupervisorStub:
                 request_serializer=control__pb2.StateRequest.SerializeToString,
                 response_deserializer=control__pb2.RunStatus.FromString,
                 _registered_method=True)
+        self.States = channel.unary_unary(
+                '/perigrid.control.v1.Supervisor/States',
+                request_serializer=control__pb2.StateRequest.SerializeToString,
+                response_deserializer=control__pb2.HostStates.FromString,
+                _registered_method=True)
         self.Probe = channel.unary_unary(
                 '/perigrid.control.v1.Supervisor/Probe',
                 request_serializer=control__pb2.ProbeRequest.SerializeToString,
@@ -353,6 +358,12 @@ class SupervisorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def States(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Probe(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -392,6 +403,11 @@ def add_SupervisorServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=control__pb2.StateRequest.FromString,
                     response_serializer=control__pb2.RunStatus.SerializeToString,
+            ),
+            'States': grpc.unary_unary_rpc_method_handler(
+                    servicer.States,
+                    request_deserializer=control__pb2.StateRequest.FromString,
+                    response_serializer=control__pb2.HostStates.SerializeToString,
             ),
             'Probe': grpc.unary_unary_rpc_method_handler(
                     servicer.Probe,
@@ -540,6 +556,33 @@ class Supervisor:
             '/perigrid.control.v1.Supervisor/Status',
             control__pb2.StateRequest.SerializeToString,
             control__pb2.RunStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def States(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/perigrid.control.v1.Supervisor/States',
+            control__pb2.StateRequest.SerializeToString,
+            control__pb2.HostStates.FromString,
             options,
             channel_credentials,
             insecure,

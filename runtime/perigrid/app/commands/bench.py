@@ -1,0 +1,44 @@
+"""Measure links or efficiency."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+MEASURES = {
+    "links": "How exactly do links keep their delay and their rate?",
+    "efficiency": "How much of the bare model's speed is left?",
+}
+"""Each measurement with its question; perigrid.bench has a module of the same name."""
+
+
+class Measures(click.Group):
+    """A group that imports a measurement only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All measurements."""
+        return list(MEASURES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One measurement; its arguments are its own."""
+        if cmd_name not in MEASURES:
+            return None
+
+        def measure(arguments: tuple[str, ...]) -> int:
+            result = importlib.import_module(f"perigrid.bench.{cmd_name}").main(list(arguments))
+            return result if isinstance(result, int) else 0
+
+        return click.Command(
+            cmd_name,
+            params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+            callback=measure,
+            help=MEASURES[cmd_name],
+            add_help_option=False,
+            context_settings={"ignore_unknown_options": True},
+        )
+
+
+@click.group("bench", cls=Measures)
+def command() -> None:
+    """Measure this machine: links or efficiency."""

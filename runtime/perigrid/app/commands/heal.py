@@ -1,0 +1,21 @@
+"""Mend a link between two nodes."""
+
+from __future__ import annotations
+
+import click
+
+from perigrid.app.shell import Shell, pass_shell, shared_options
+from perigrid.live.clients import SupervisorClient
+
+
+@click.command("heal")
+@click.argument("a")
+@click.argument("b")
+@click.option("--one-way", is_flag=True, help="Only the direction from A to B.")
+@shared_options
+@pass_shell
+def command(shell: Shell, a: str, b: str, one_way: bool) -> None:
+    """Mend the link between the nodes A and B."""
+    with SupervisorClient(shell.run()) as supervisor:
+        message = supervisor.heal(a, b, one_way)
+    shell.show({"action": "heal", "a": a, "b": b, "message": message}, [message or f"{a} - {b}: healed"])

@@ -1,0 +1,35 @@
+"""Show what is up, what is down, and whether its times count."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from perigrid.app.progress import status_rows
+from perigrid.app.shell import Shell, pass_shell, shared_options
+from perigrid.live.clients import JobClient, LinkStatus, RunStatus, SupervisorClient
+
+
+@click.command("status")
+@shared_options
+@pass_shell
+def command(shell: Shell) -> None:
+    """Show the constellation's links, satellites and jobs, and whether its times count."""
+    run = shell.run()
+    info = run.read()
+    with SupervisorClient(run) as supervisor, JobClient(info.jobs) as client:
+        text = supervisor.status_json()
+        status = msgspec.json.decode(text, type=RunStatus)
+        jobs = client.jobs()
+    rows = status_rows(status, len(info.satellites), jobs)
+    lines = [f"{run.name} in {info.directory}", *(f"  {what:<14} {how}" for what, how in rows)]
+    lines += [link_line(link) for link in status.links if link.kind != "fibre"]
+    shell.show({**msgspec.json.decode(text), "job_list": jobs}, lines)
+
+
+def link_line(link: LinkStatus) -> str:
+    """One link for a reader."""
+    place = f"  {link.kind:<6} {link.a} - {link.b}: {link.state}"
+    if link.state != "up" or link.range_km is None or link.delay_ms is None:
+        return place
+    return f"{place}, {link.range_km:.0f} km, {link.delay_ms:.2f} ms"

@@ -1,0 +1,134 @@
+"""Bring up a constellation, and stay with it until Ctrl-C or let it run alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from perigrid.app.launching import bring_up
+from perigrid.app.progress import run_display, status_rows
+from perigrid.app.scenarios import at_epoch, choose
+from perigrid.app.shell import Shell, pass_shell, shared_options
+from perigrid.errors import LinkBroken, NotRunning
+from perigrid.live.clients import JobClient, SupervisorClient
+from perigrid.live.launch import LaunchOptions, down
+from perigrid.live.rundir import RunDirectory, RunInfo
+
+LOOK_S = 1.0
+"""How often an attached `up` looks at its constellation, seconds of the wall."""
+
+MAX_PORT = 65_535
+
+
+@click.command("up")
+@click.argument("scenario")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Emulated seconds a second of the wall; by default as fast as this machine's cores allow, at most 1.",
+)
+@click.option(
+    "--clock",
+    type=click.Choice(["dilated", "free"]),
+    help="free: inference takes what it takes here; times are throughput, not latency.",
+)
+@click.option(
+    "--satellites-per-process",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Satellites that share a process.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, MAX_PORT),
+    default=0,
+    help="Port of the job service on 127.0.0.1; 0 takes a free one.",
+)
+@click.option("--detach", is_flag=True, help="Return once it is up, and let it run.")
+@click.option("--epoch", help="Another epoch, such as 2026-01-01T00:00:00Z.")
+@shared_options
+@pass_shell
+def command(
+    shell: Shell,
+    scenario: str,
+    rate: float | None,
+    clock: str | None,
+    satellites_per_process: int,
+    port: int,
+    detach: bool,
+    epoch: str | None,
+) -> None:
+    """Bring up SCENARIO: the name of a preset, or a scenario file (it ends in .toml or has a / in it).
+
+    Presets: three-body-12, three-body-2800, kuiper-270, kuiper, starlink-shell1, starlink-gen1,
+    iridium-next, spacex-ai1.
+    """
+    chosen = choose(scenario, os.environ, shell.say)
+    for change in chosen.changes:
+        shell.say(change)
+    wanted = chosen.scenario if epoch is None else at_epoch(chosen.scenario, epoch)
+    options = LaunchOptions(
+        rate=rate,
+        mode=clock,
+        satellites_per_process=satellites_per_process,
+        port=port,
+        attached=not detach,
+    )
+    began_s = time.monotonic()
+    run, info = bring_up(wanted, shell.root, shell.name, options, os.environ, shell.say)
+    try:
+        took_s = time.monotonic() - began_s
+        shell.show(facts(info, chosen.changes), lines(info, took_s))
+        if not detach:
+            stay(shell, run, info)
+    except BaseException:
+        if not detach:
+            shell.say("taking the constellation down")
+            down(run)
+        raise
+
+
+def facts(info: RunInfo, changes: tuple[str, ...]) -> dict[str, Any]:
+    """What `up --json` prints."""
+    table: dict[str, Any] = msgspec.to_builtins(info)
+    return {"run": table.pop("name"), **table, "changes": changes}
+
+
+def lines(info: RunInfo, took_s: float) -> list[str]:
+    """What is said once a constellation is up."""
+    rate = "free" if info.mode == "free" else f"{info.rate:.3g}"
+    return [
+        f"{info.name} is up: {len(info.satellites)} satellites after {took_s:.1f} s, rate {rate}",
+        f"  directory {_short(Path(info.directory))}, job service {info.jobs}",
+        f"  preloaded: {', '.join(info.preloaded) or 'nothing'}",
+    ]
+
+
+def stay(shell: Shell, run: RunDirectory, info: RunInfo) -> None:
+    """Show the constellation's state until it is gone."""
+    display = run_display(shell.terminal, shell.say)
+    try:
+        with SupervisorClient(run) as supervisor, JobClient(info.jobs) as client:
+            while run.is_up():
+                try:
+                    jobs = client.jobs()
+                except LinkBroken:
+                    # The controller is being restarted; the supervisor still answers.
+                    jobs = ()
+                display.show(status_rows(supervisor.status(), len(info.satellites), jobs))
+                time.sleep(LOOK_S)
+    except NotRunning:
+        shell.say(f"{run.name} was taken down")
+    finally:
+        display.close()
+
+
+def _short(path: Path) -> Path:
+    """The path as seen from here, where that is shorter."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

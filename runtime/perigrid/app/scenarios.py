@@ -1,0 +1,174 @@
+"""Which scenario does the user mean, and can this machine run it?
+
+A preset is named, a file ends in .toml or has a "/" in it. What a file asks for has to be there. A preset
+asks for the models and scenes that perigrid can fetch, not for what the user insists on, so here what is
+missing is left out or replaced, and a line says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+
+import perigrid.app
+import perigrid.scenario
+from perigrid.errors import MissingFile, UsageError
+from perigrid.live.models import ModelStore, default_cache
+from perigrid.live.scenes import SceneSearch, load_scene
+from perigrid.scenario.draft import utc
+from perigrid.scenario.load import parse
+from perigrid.scenario.model import DataSource, Provenance, Scenario
+from perigrid.scenario.presets import (
+    PRESETS_FILE,
+    STATIONS_FILE,
+    Presets,
+    parse_presets,
+    preset_scenario,
+)
+
+DEMO_FILE = "demo.toml"
+
+PACKAGED_SCENE = "spyndex"
+"""The scene that comes with the extra `eo`, which a preset's missing scene is replaced by."""
+
+MAX_FILE_BYTES = 16_000_000
+"""A larger scenario file is not read."""
+
+Say = Callable[[str], None]
+"""Takes one line on what is going on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A scenario with what was changed in it for want of a model or a scene, a sentence each."""
+
+    scenario: Scenario
+    changes: tuple[str, ...] = ()
+
+
+def shipped_presets() -> Presets:
+    """The presets and stations that come with perigrid."""
+    folder = files(perigrid.scenario)
+    return parse_presets(
+        folder.joinpath(PRESETS_FILE).read_text(encoding="utf-8"),
+        folder.joinpath(STATIONS_FILE).read_text(encoding="utf-8"),
+    )
+
+
+def is_file(target: str) -> bool:
+    """Whether a user's word for a scenario means a file, not a preset."""
+    return target.endswith(".toml") or "/" in target
+
+
+def choose(target: str, environment: Mapping[str, str], say: Say) -> Chosen:
+    """The scenario that `target` names, ready for this machine.
+
+    ScenarioError for an unknown preset or a file that says something wrong, MissingFile where a file, a model
+    or a scene is not there.
+    """
+    presets = shipped_presets()
+    if is_file(target):
+        return Chosen(parse(read_text(Path(target)), target, presets))
+    return fit(preset_scenario(target, presets), environment, say)
+
+
+def demo_scenario(environment: Mapping[str, str], say: Say) -> Chosen:
+    """The scenario of `perigrid demo`."""
+    text = files(perigrid.app).joinpath(DEMO_FILE).read_text(encoding="utf-8")
+    return fit(parse(text, DEMO_FILE, shipped_presets()), environment, say)
+
+
+def read_text(path: Path) -> str:
+    """A user's file as text; MissingFile where there is none, UsageError where it is none of text."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise UsageError(f"{path} is larger than {MAX_FILE_BYTES} bytes; name a TOML file.")
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text in UTF-8 ({error}); name a TOML file.") from error
+    except OSError as error:
+        raise MissingFile(
+            f"{path} cannot be read ({error.strerror}); check the path, which is relative to the current "
+            "folder."
+        ) from error
+
+
+def model_store(environment: Mapping[str, str]) -> ModelStore:
+    """The models that ship, and those that may be fetched."""
+    return ModelStore(cache=default_cache(environment))
+
+
+def fit(scenario: Scenario, environment: Mapping[str, str], say: Say) -> Chosen:
+    """A preset without the models and scenes that this machine lacks; MissingFile where nothing is left."""
+    changes: list[str] = []
+    # Without a cache nothing is fetched: a preset's models are worth a line, not a download of 145 MB.
+    store = ModelStore()
+    models = []
+    for name in scenario.models:
+        try:
+            store.resolve(name)
+            models.append(name)
+        except MissingFile as error:
+            changes.append(f"without the model {name}: {error}")
+    if not models:
+        raise MissingFile(f"none of the scenario's models is on this machine: {changes[0]}.")
+    data = tuple(_found(source, environment, say, changes) for source in scenario.data)
+    return Chosen(msgspec.structs.replace(scenario, models=tuple(models), data=data), tuple(changes))
+
+
+def at_epoch(scenario: Scenario, epoch: str) -> Scenario:
+    """The scenario with another epoch, an ISO 8601 moment with its zone; ScenarioError where it is none."""
+    provenance = {**scenario.provenance, "epoch": Provenance(kind="user", source="--epoch")}
+    return msgspec.structs.replace(scenario, epoch=utc(epoch, "--epoch"), provenance=provenance)
+
+
+def utc_at(epoch: datetime, sky_s: float) -> str:
+    """A sky time as a moment in UTC, ISO 8601, to the second."""
+    moment = epoch.astimezone(UTC) + timedelta(seconds=sky_s)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _found(source: DataSource, environment: Mapping[str, str], say: Say, changes: list[str]) -> DataSource:
+    """The source itself where its scene is or can be had, else the packaged scene in its stead."""
+    if source.dataset is None or source.dataset == PACKAGED_SCENE:
+        return source
+    search = SceneSearch.from_environment(environment)
+    try:
+        load_scene(source.dataset, search)
+        return source
+    except MissingFile:
+        pass
+    told = _Told(say, source.dataset)
+    try:
+        say(f"fetching the scene {source.dataset}")
+        load_scene(source.dataset, search, download=True, progress=told)
+        return source
+    except MissingFile as missing:
+        try:
+            load_scene(PACKAGED_SCENE, search)
+        except MissingFile as error:
+            raise MissingFile(f"{missing}; and the packaged scene: {error}") from error
+        changes.append(f"with the packaged scene {PACKAGED_SCENE} instead of {source.dataset}: {missing}")
+        return msgspec.structs.replace(source, dataset=PACKAGED_SCENE)
+
+
+class _Told:
+    """Says how far a download is, at every tenth of it."""
+
+    def __init__(self, say: Say, name: str) -> None:
+        self._say = say
+        self._name = name
+        self._tenths = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        tenths = 10 * done // total if total else 0
+        if tenths > self._tenths:
+            self._tenths = tenths
+            self._say(f"fetching the scene {self._name}: {10 * tenths} % of {total / 1e6:.1f} MB")

@@ -1,0 +1,280 @@
+"""How do frames cross a laser on a desk?
+
+Each host process binds one ZeroMQ PULL bus and connects a PUSH to the buses of the hosts that its nodes have links to;
+a frame names its link. Each direction of a link has its own channel (queue, rate, delay, loss). A frame leaves at its
+first bit's time, stamped with when its last bit is due at the other end, and the RECEIVING host holds it until then:
+what was sent before a crash still lands, as photons do, and the transit time over the desk costs nothing.
+
+PUSH with IMMEDIATE says at once when the other process is gone. Frames for a process that is slow wait here; they will
+be late there, and counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+import zmq
+
+from perigrid.errors import Bug, ProtocolError
+from perigrid.live.blobs import HeldBlob, view_of
+from perigrid.live.config import RunConfig
+from perigrid.live.lateness import LatenessMeter
+from perigrid.live.loop import Loop
+from perigrid.mesh.channel import Channel, Departure, loss_seed, lost
+from perigrid.mesh.plan import ContactPlan
+from perigrid.mesh.topology import Link, LinkKind
+from perigrid.node.blobs import Piece
+from perigrid.node.frames import Frame, Priority, Probe, Replica, size_on_link_bytes
+from perigrid.node.terminals import Overlay
+from perigrid.units import NodeId
+from perigrid.wire.codec import (
+    MAX_HEADER_BYTES,
+    MAX_PAYLOAD_BYTES,
+    Stamp,
+    check_payload,
+    decode,
+    encode,
+)
+
+SEND_HIGH_WATER = 256
+"""Frames that ZeroMQ may hold for one neighbouring host; beyond, they wait here."""
+
+MAX_STUCK_FRAMES = 8192
+"""Frames that wait for one neighbouring host; beyond, new ones are dropped, and custody brings them again."""
+
+COPY_BELOW_BYTES = 64 * 1024
+LOOKAHEAD_WALL_S = 1e-3
+"""How far ahead of its first bit's time a frame is handed over, so that a busy process need not wake for each."""
+
+RECEIVE_BURST = 128
+MAX_ARRIVALS_KEPT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A probe's arrival, all times emulated."""
+
+    source: NodeId
+    number: int
+    sent_s: float
+    due_s: float
+    arrived_s: float
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class BusCounts:
+    """What this host has sent and refused."""
+
+    bytes_by_kind: dict[LinkKind, int] = field(default_factory=dict)
+    replica_bytes: int = 0
+    lost: int = 0
+    bad: int = 0
+    dropped: int = 0
+
+
+@dataclass(slots=True)
+class _Direction:
+    """The sending side of one link."""
+
+    channel: Channel
+    seed: bytes
+    sequence: int = 0
+    pump_s: float = float("inf")
+
+
+class Bus:
+    """All link ends of one host process."""
+
+    def __init__(
+        self, name: str, config: RunConfig, plan: ContactPlan, loop: Loop, meter: LatenessMeter
+    ) -> None:
+        self.overlay = Overlay()
+        self.counts = BusCounts()
+        self.arrivals: deque[Arrival] = deque(maxlen=MAX_ARRIVALS_KEPT)
+        self._config = config
+        self._plan = plan
+        self._loop = loop
+        self._meter = meter
+        self._host_of = config.host_of()
+        self._rates_bps = config.rates_bps()
+        self._losses = config.losses()
+        self._receivers: dict[NodeId, Callable[[Link, Frame], None]] = {}
+        self._directions: dict[tuple[Link, NodeId], _Direction] = {}
+        self._pushes: dict[str, zmq.Socket[bytes]] = {}
+        self._stuck: dict[str, deque[list[bytes | memoryview]]] = {}
+        self._context = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, 8192)
+        self._pull = self._context.socket(zmq.PULL)
+        self._pull.setsockopt(zmq.LINGER, 0)
+        self._pull.setsockopt(zmq.MAXMSGSIZE, max(MAX_HEADER_BYTES, MAX_PAYLOAD_BYTES))
+        self._pull.bind(f"ipc://sockets/{name}.bus")
+        loop.watch(int(self._pull.getsockopt(zmq.FD)), self._receive)
+        loop.after_turn.append(self._after_turn)
+
+    def attach(self, node: NodeId, receiver: Callable[[Link, Frame], None]) -> None:
+        """A node of this process lives: hand it what arrives, and connect to its neighbours' hosts."""
+        self._receivers[node] = receiver
+        for link in self._plan.links_of(node):
+            self._push_to(self._host_of[link.other(node)])
+
+    def detach(self, node: NodeId) -> None:
+        """A node of this process is dead: what arrives for it is lost, and so is what it had queued."""
+        self._receivers.pop(node, None)
+        for (_, sender), direction in self._directions.items():
+            if sender == node:
+                direction.channel.clear()
+
+    def send(self, node: NodeId, link: Link, frame: Frame) -> None:
+        """Put a frame into a link's queue."""
+        direction = self._direction(link, node)
+        control = frame.priority is Priority.CONTROL
+        now_s = self._loop.clock.now_s()
+        direction.channel.push(frame, size_on_link_bytes(frame), control, now_s)
+        self._pump(link, node, direction)
+
+    def drop_queued(self, node: NodeId, link: Link) -> None:
+        """Throw away what has not left on a link."""
+        direction = self._directions.get((link, node))
+        if direction is not None:
+            direction.channel.clear()
+
+    def close(self) -> None:
+        """Close all sockets; nothing lingers."""
+        self._context.destroy(linger=0)
+
+    # --- sending
+
+    def _direction(self, link: Link, sender: NodeId) -> _Direction:
+        direction = self._directions.get((link, sender))
+        if direction is None:
+            channel = Channel(self._rates_bps[link.kind], lambda t: self._plan.state(link, t).delay_s)
+            direction = _Direction(channel, loss_seed(self._config.seed, link, sender))
+            self._directions[link, sender] = direction
+        return direction
+
+    def _pump(self, link: Link, sender: NodeId, direction: _Direction) -> None:
+        reading = self._loop.clock.reading()
+        now_s = reading.emulated_at(time.monotonic())
+        for departure in direction.channel.pump(now_s, LOOKAHEAD_WALL_S * reading.rate):
+            self._depart(link, sender, direction, departure)
+        next_s = direction.channel.next_pump_s
+        if next_s < direction.pump_s:
+            direction.pump_s = next_s
+
+            def again() -> None:
+                if direction.pump_s == next_s:
+                    direction.pump_s = float("inf")
+                    self._pump(link, sender, direction)
+
+            self._loop.at(next_s - LOOKAHEAD_WALL_S * reading.rate / 2, again)
+
+    def _depart(self, link: Link, sender: NodeId, direction: _Direction, departure: Departure) -> None:
+        frame, receiver = departure.frame, link.other(sender)
+        if not isinstance(frame, Frame):
+            raise Bug("a channel held something that is no frame")
+        direction.sequence += 1
+        size = size_on_link_bytes(frame)
+        self.counts.bytes_by_kind[link.kind] = self.counts.bytes_by_kind.get(link.kind, 0) + size
+        if isinstance(frame.body, Replica):
+            self.counts.replica_bytes += size
+        if lost(direction.sequence, direction.seed, self._losses[link.kind]):
+            self.counts.lost += 1
+            return
+        if not self.overlay.carries(sender, receiver, departure.start_s):
+            self.counts.dropped += 1
+            return
+        stamp = Stamp(link, sender, departure.start_s, departure.due_s, direction.sequence)
+        payload = view_of(frame.payload) if frame.payload is not None else memoryview(b"")
+        parts: list[bytes | memoryview] = [encode(frame, stamp, payload)]
+        if payload:
+            parts.append(payload)
+        host = self._host_of[receiver]
+        stuck = self._stuck.get(host)
+        if stuck:
+            if len(stuck) < MAX_STUCK_FRAMES:
+                stuck.append(parts)
+            else:
+                self.counts.dropped += 1
+        elif not self._hand_over(host, parts):
+            self._stuck.setdefault(host, deque()).append(parts)
+
+    def _hand_over(self, host: str, parts: list[bytes | memoryview]) -> bool:
+        copy = len(parts) == 1 or len(parts[1]) < COPY_BELOW_BYTES
+        try:
+            self._push_to(host).send_multipart(parts, zmq.NOBLOCK, copy=copy)
+        except zmq.Again:
+            return False
+        return True
+
+    def _push_to(self, host: str) -> zmq.Socket[bytes]:
+        push = self._pushes.get(host)
+        if push is None:
+            push = self._context.socket(zmq.PUSH)
+            push.setsockopt(zmq.LINGER, 0)
+            push.setsockopt(zmq.IMMEDIATE, 1)
+            push.setsockopt(zmq.SNDHWM, SEND_HIGH_WATER)
+            push.setsockopt(zmq.RECONNECT_IVL, 20)
+            push.connect(f"ipc://sockets/{host}.bus")
+            self._pushes[host] = push
+        return push
+
+    # --- receiving
+
+    def _after_turn(self) -> None:
+        # ZeroMQ's descriptor is edge-triggered: sending may have swallowed the edge of something received.
+        if int(self._pull.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._receive()
+        for host, stuck in self._stuck.items():
+            while stuck and self._hand_over(host, stuck[0]):
+                stuck.popleft()
+        self._loop.hurry = any(self._stuck.values())
+
+    def _receive(self) -> None:
+        for _ in range(RECEIVE_BURST):
+            try:
+                parts = self._pull.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                self._take(parts)
+            except ProtocolError:
+                self.counts.bad += 1
+        self._loop.soon(self._receive)
+
+    def _take(self, parts: list[bytes]) -> None:
+        frame, stamp, length, crc32 = decode(parts[0])
+        payload = parts[1] if len(parts) == 2 else b""
+        check_payload(payload, length, crc32)
+        if len(parts) > 2 or stamp.from_node not in (stamp.link.a, stamp.link.b):
+            raise ProtocolError("a frame of more than two parts, or from a node that is not on its link")
+        receiver = stamp.link.other(stamp.from_node)
+        if receiver not in self._receivers or not self._light_passes(stamp, receiver):
+            self.counts.dropped += 1
+            return
+        if length:
+            blob = HeldBlob(b"", length, memoryview(payload))
+            frame = msgspec.structs.replace(frame, payload=Piece(blob, 0, length))
+        self._loop.at(stamp.due_s, lambda: self._release(receiver, stamp, frame))
+
+    def _light_passes(self, stamp: Stamp, receiver: NodeId) -> bool:
+        """A frame lands only where the plan had the link when it left, and nothing cut it then."""
+        if not self._plan.state(stamp.link, max(0.0, stamp.sent_s)).up:
+            return False
+        return self.overlay.carries(stamp.from_node, receiver, stamp.sent_s)
+
+    def _release(self, receiver: NodeId, stamp: Stamp, frame: Frame) -> None:
+        reading = self._loop.clock.reading()
+        now_s = reading.emulated_at(time.monotonic())
+        self._meter.frame(now_s - stamp.due_s, reading.rate)
+        if isinstance(frame.body, Probe) and frame.destination == receiver:
+            size = size_on_link_bytes(frame)
+            arrival = Arrival(frame.source, frame.body.number, stamp.sent_s, stamp.due_s, now_s, size)
+            self.arrivals.append(arrival)
+        deliver = self._receivers.get(receiver)
+        if deliver is not None:
+            deliver(stamp.link, frame)

@@ -1,0 +1,111 @@
+"""What does each process of a run do from its first moment on?
+
+The zygote forks, and calls one of these. A process that is ready says so with a line on the descriptor that it was
+given; one that cannot be says why on its standard error, which is the run's log, and exits with 3.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from perigrid.errors import PerigridError
+from perigrid.live.config import GROUND_HOST
+from perigrid.live.pipeline import LoadedModel
+
+PR_SET_PDEATHSIG = 1
+PAYLOAD_NICENESS = 19
+PAYLOAD_PREFIX = "payload-"
+CORES_SOCKET = "sockets/cores"
+PORT_FILE = Path("ground/port")
+
+Ready = Callable[[str], None]
+
+
+def die_with_parent(parent: int, sign: int = signal.SIGKILL) -> None:
+    """Be killed when the parent ends, whatever ends it (linux prctl(2)); end at once where it has already."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, sign)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def run_process(name: str, models: Mapping[str, LoadedModel], ready_descriptor: int, first: bool) -> None:
+    """Be the process of that name until the end."""
+
+    def ready(text: str) -> None:
+        os.write(ready_descriptor, f"ready {name} {text}\n".encode())
+
+    try:
+        if name.startswith(PAYLOAD_PREFIX):
+            run_payload(name, models, ready)
+        else:
+            run_host(name, ready, first)
+    except PerigridError as error:
+        os.write(2, f"{name}: {error}\n".encode())
+        text = f"failed {name} {error.exit_code} {error}".replace("\n", " ")
+        os.write(ready_descriptor, text.encode() + b"\n")
+        os._exit(error.exit_code)
+
+
+def run_payload(name: str, models: Mapping[str, LoadedModel], ready: Ready) -> None:
+    """The on-board computers of a host's satellites: one gRPC worker each."""
+    from perigrid.live.config import read_config
+    from perigrid.live.cores import CoreClient
+    from perigrid.live.worker import Worker, serve
+    from perigrid.mesh.topology import Mesh
+
+    os.nice(PAYLOAD_NICENESS)
+    config = read_config(Path())
+    mesh = Mesh(config.scenario)
+    host = name.removeprefix(PAYLOAD_PREFIX)
+    spec = next(h for h in config.hosts if h.name == host)
+    cores = CoreClient(CORES_SOCKET)
+    servers = []
+    for node in spec.nodes:
+        satellite = mesh.names[node]
+        path = Path("sockets") / f"{satellite}.worker"
+        path.unlink(missing_ok=True)
+        servers.append(serve(f"unix:{path}", Worker(satellite, models, Path(), cores)))
+    ready("")
+    threading.Event().wait()
+
+
+def _port(wanted: int) -> int:
+    """The port of the job service: a restarted one listens where its clients look for it."""
+    return int(PORT_FILE.read_text()) if PORT_FILE.exists() else wanted
+
+
+def run_host(name: str, ready: Ready, first: bool) -> None:
+    """The nodes of one host process, or of the ground."""
+    from perigrid.live.control import serve_control
+    from perigrid.live.driver import Ground
+    from perigrid.live.host import Host
+    from perigrid.live.jobservice import serve_jobs
+
+    for leftover in (Path("sockets") / f"{name}.bus", Path("sockets") / f"{name}.control"):
+        leftover.unlink(missing_ok=True)
+    host = Host(name, Path())
+    host.start(first)
+    control = serve_control(host)
+    address, jobs = "", None
+    if name == GROUND_HOST:
+        ground = host.drivers[host.mesh.ground].equipment
+        if isinstance(ground, Ground):
+            jobs, address = serve_jobs(host, ground, _port(host.config.port))
+            PORT_FILE.write_text(address.rpartition(":")[2])
+    # What was made before the fork and at the start stays for good: no collection need look at it again.
+    gc.collect()
+    gc.freeze()
+    ready(address)
+    try:
+        host.loop.run()
+    finally:
+        host.log.flush()
+        control.stop(grace=None)
+        if jobs is not None:
+            jobs.stop(grace=None)

@@ -1,0 +1,197 @@
+"""What is in one host process?
+
+A host process runs some nodes: one satellite or more, or the ground (stations and centre). All of it turns in one loop;
+the ground's centre brings the journal and the job service with it. The supervisor speaks to it out of band.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from perigrid.errors import EnvironmentProblem, UsageError
+from perigrid.live.bus import Bus
+from perigrid.live.clock import ClockPage
+from perigrid.live.config import RunConfig, map_segment, open_plan, read_config, read_overlay, segment_path
+from perigrid.live.devices import Device, PayloadGroup
+from perigrid.live.driver import Board, Ground, Machine, NodeDriver
+from perigrid.live.eventlog import EventLog
+from perigrid.live.flash import Flash
+from perigrid.live.journal import Journal, ResultsFile
+from perigrid.live.lateness import LatenessMeter
+from perigrid.live.loop import Loop
+from perigrid.live.service_times import read_service_times
+from perigrid.mesh.routes import Routes
+from perigrid.mesh.topology import Mesh
+from perigrid.node.controller import Controller, ControllerConfig
+from perigrid.node.events import ControllerBooted, SatelliteBooted
+from perigrid.node.frames import Priority, Probe
+from perigrid.node.replies import Reply
+from perigrid.node.satellite import Satellite, SatelliteConfig
+from perigrid.node.station import Station
+from perigrid.node.terminals import Overlay, Terminals
+from perigrid.node.transfers import chunk_bytes
+from perigrid.live.blobs import held
+from perigrid.units import NodeId
+
+WORKER_READY_LIMIT_S = 60.0
+
+
+class Host:
+    """One host process."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.config: RunConfig = read_config(folder)
+        self.mesh = Mesh(self.config.scenario)
+        self.plan = open_plan(folder, self.config, self.mesh)
+        self.routes = Routes(self.plan)
+        self.loop = Loop(ClockPage(folder / "clock.page"))
+        self.meter = LatenessMeter()
+        self.log = EventLog(folder / "events" / f"{name}.jsonl", name)
+        self.bus = Bus(name, self.config, self.plan, self.loop, self.meter)
+        self.bus.overlay = read_overlay(folder)
+        self.drivers: dict[NodeId, NodeDriver] = {}
+        self.tell: Callable[[int, Reply], None] = lambda client, reply: None
+        self._folder = folder
+        self._group = PayloadGroup()
+        self._hours = round(self.plan.horizon_s / 3600)
+        self.loop.after_turn.append(self.log.flush)
+        spec = next(h for h in self.config.hosts if h.name == name)
+        self.nodes = spec.nodes
+
+    def start(self, first: bool) -> None:
+        """Boot every node. `first` where the whole constellation starts, with its lasers acquired."""
+        for node in self.nodes:
+            self.boot(node, first)
+        self._watch_plan()
+
+    def boot(self, node: NodeId, first: bool) -> None:
+        """Boot one node with what its flash, or the journal, holds."""
+        name = self.mesh.names[node]
+        if node in self.drivers:
+            raise UsageError(f"{name} is running; kill it before it is rebooted.")
+        terminals = Terminals(node, self.plan, self.config.acquire_s(), acquired_at_start=first)
+        scenario, ground = self.config.scenario, self.mesh.ground
+        equipment: Ground | Board | None = None
+        booted: SatelliteBooted | ControllerBooted | None = None
+        machine: Machine
+        if self.mesh.is_satellite(node):
+            flash = Flash(Path("flash") / name)
+            boot = _count_boot(name)
+            equipment = Board(flash, self._device(name, flash))
+            satellite = SatelliteConfig(
+                node,
+                ground,
+                scenario.models,
+                scenario.device.slots,
+                scenario.lasers.rate_bps,
+                scenario.ground_link.rate_bps,
+            )
+            machine = Satellite(satellite, boot, self.config.catalogue, self.plan, self.routes)
+            booted = SatelliteBooted(flash.captures(), flash.results())
+        elif node == ground:
+            equipment = self._ground()
+            boot = equipment.journal.boots()
+            satellites = self.mesh.satellite_ids
+            control = ControllerConfig(
+                ground, satellites, self.mesh.names, scenario.models, self.config.lease_s
+            )
+            machine = Controller(control, boot, self.config.catalogue, self.plan, self.routes)
+            booted = ControllerBooted(equipment.journal.records())
+        else:
+            boot = _count_boot(name)
+            machine = Station(node, boot, ground, self.plan, self.routes)
+        driver = NodeDriver(node, name, machine, self.loop, self.bus, self.log, terminals, equipment)
+        self.drivers[node] = driver
+        driver.start(booted)
+        if first and isinstance(machine, Satellite):
+            self._replicate(driver, machine)
+
+    def crash(self, node: NodeId, lose_flash: bool) -> None:
+        """Take one node down as a crash does; its neighbours in this process go on."""
+        driver = self.drivers.pop(node, None)
+        if driver is None:
+            raise UsageError(f"{self.mesh.names[node]} is not running in this process.")
+        driver.crash()
+        if lose_flash:
+            Flash(Path("flash") / driver.name).lose()
+
+    def set_overlay(self, overlay: Overlay) -> None:
+        """The world changed: let every node's terminals see it."""
+        if overlay.version <= self.bus.overlay.version:
+            return
+        self.bus.overlay = overlay
+        for driver in list(self.drivers.values()):
+            driver.look()
+
+    def probe(
+        self, source: NodeId, destination: NodeId, times_s: list[float], payload_bytes: int, bulk: bool
+    ) -> None:
+        """Send probes from a node of this process at these sky times: frames without custody that mean nothing."""
+        driver = self.drivers[source]
+        relay = driver.machine.relay
+        link = self.mesh.link_between(source, destination)
+        payload = held(bytes(payload_bytes)) if payload_bytes else None
+        chunk = chunk_bytes(self.config.rates_bps()[link.kind])
+        for number, time_s in enumerate(times_s):
+            priority = Priority.BULK if bulk else Priority.CONTROL
+
+            def send(number: int = number, priority: Priority = priority) -> None:
+                body = Probe(number)
+                for frame in relay.sender.frames(
+                    destination, body, priority=priority, payload=payload, chunk=chunk
+                ):
+                    if link in driver.terminals.up:
+                        self.bus.send(source, link, frame)
+
+            self.loop.at(time_s, send)
+
+    def _replicate(self, driver: NodeDriver, machine: Satellite) -> None:
+        sources = {source.label: source for source in self.config.scenario.data}
+        for capture in self.config.catalogue.captures:
+            source = sources.get(capture.dataset)
+            preloaded = source is not None and source.preload_replicas
+            if capture.owner == driver.node and not preloaded:
+                driver.do(machine.replicate(driver.now(), capture.name))
+
+    def _device(self, name: str, flash: Flash) -> Device:
+        service_s = None if self.config.free else read_service_times(self._folder)
+        device = Device(name, self.loop, flash, self.config.catalogue, service_s, self.meter, self._group)
+        if self.config.scenario.models and not device.wait_ready(WORKER_READY_LIMIT_S):
+            raise EnvironmentProblem(
+                f"the worker of {name} did not answer within {WORKER_READY_LIMIT_S:g} s; see the run's log folder."
+            )
+        return device
+
+    def _ground(self) -> Ground:
+        results = ResultsFile(self._folder / "ground" / "results.bin")
+        journal = Journal(self._folder / "ground" / "journal.sqlite", results, self._journal_failed)
+        return Ground(journal, results, lambda client, reply: self.tell(client, reply))
+
+    def _journal_failed(self, error: Exception) -> None:
+        # Nothing may be acknowledged that is not durable: end, and let the supervisor start a new controller.
+        os.write(2, f"the journal cannot be written ({error}); the ground process ends\n".encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _watch_plan(self) -> None:
+        """Take up further hours of the contact plan as the supervisor writes them."""
+        while segment_path(self._folder, self._hours).exists():
+            self.plan.add(map_segment(self._folder, self._hours))
+            self._hours += 1
+            for driver in self.drivers.values():
+                driver.look()
+        soon_s = self.loop.clock.now_s() + 60.0
+        self.loop.at(min(soon_s, self.plan.horizon_s - 1.0), self._watch_plan)
+
+
+def _count_boot(name: str) -> int:
+    """How often this node has booted: kept outside of its flash, so that numbers of a former life never come again."""
+    path = Path("boots") / name
+    boot = int(path.read_text()) + 1 if path.exists() else 1
+    part = path.with_name(path.name + ".part")
+    part.write_text(str(boot))
+    part.replace(path)
+    return boot

@@ -1,0 +1,130 @@
+"""What happens next in this process, and when?
+
+One thread waits for file descriptors, for the next due time (a timerfd on the monotonic clock: epoll's own time-outs
+are whole milliseconds) and for calls from other threads (an eventfd). Due times are emulated; the clock page says when
+that is by the wall. Everything a host process decides runs in this thread, so nothing in it needs a lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import heapq
+import os
+import select
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+
+from perigrid.live.clock import ClockPage
+
+CLOCK_MONOTONIC = 1
+TFD_TIMER_ABSTIME = 1
+TFD_NONBLOCK = 0o4000
+TFD_CLOEXEC = 0o2000000
+HURRY_S = 0.002
+CLOCK_LOOK_S = 0.5
+"""How often the clock page is looked at while nothing happens: its rate may have changed under a pending timer."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _TimerDescriptor:
+    """A timerfd that fires at a monotonic time (linux timerfd_create(2); Python 3.11 has no call for it)."""
+
+    def __init__(self) -> None:
+        self.descriptor = _libc.timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
+        if self.descriptor < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create failed")
+
+    def arm(self, wall_s: float) -> None:
+        """Fire at this monotonic time; what is past fires at once."""
+        nanoseconds = max(1, int(wall_s * 1e9))
+        spec = struct.pack("<qqqq", 0, 0, nanoseconds // 10**9, nanoseconds % 10**9)
+        _libc.timerfd_settime(self.descriptor, TFD_TIMER_ABSTIME, spec, None)
+
+    def drain(self) -> None:
+        """Take note that it fired."""
+        try:
+            os.read(self.descriptor, 8)
+        except BlockingIOError:
+            pass
+
+
+class Loop:
+    """Descriptors, due times and calls of other threads, one at a time."""
+
+    def __init__(self, clock: ClockPage) -> None:
+        self.clock = clock
+        self._epoll = select.epoll()
+        self._timer = _TimerDescriptor()
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._readers: dict[int, Callable[[], None]] = {}
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self._calls: deque[Callable[[], None]] = deque()
+        self._stopped = False
+        self.hurry = False
+        """Set where something waits for another process: the next turn comes within `HURRY_S`."""
+        self._epoll.register(self._timer.descriptor, select.EPOLLIN)
+        self._epoll.register(self._event, select.EPOLLIN)
+        self.after_turn: list[Callable[[], None]] = []
+
+    def watch(self, descriptor: int, reader: Callable[[], None]) -> None:
+        """Call `reader` whenever the descriptor can be read."""
+        self._readers[descriptor] = reader
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def at(self, emulated_s: float, call: Callable[[], None]) -> None:
+        """Call when emulated time has come there."""
+        self._count += 1
+        heapq.heappush(self._heap, (emulated_s, self._count, call))
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call in this loop's thread; may be said from any thread."""
+        self._calls.append(call)
+        os.eventfd_write(self._event, 1)
+
+    def stop(self) -> None:
+        """Leave `run` after this turn."""
+        self._stopped = True
+        os.eventfd_write(self._event, 1)
+
+    def run(self) -> None:
+        """Turn until stopped."""
+        while not self._stopped:
+            self._turn()
+
+    def _turn(self) -> None:
+        self._arm()
+        for descriptor, _ in self._epoll.poll(HURRY_S if self.hurry else CLOCK_LOOK_S):
+            if descriptor == self._timer.descriptor:
+                self._timer.drain()
+            elif descriptor == self._event:
+                self._drain_event()
+            else:
+                self._readers[descriptor]()
+        self._run_due()
+        for _ in range(len(self._calls)):
+            self._calls.popleft()()
+        for call in self.after_turn:
+            call()
+
+    def _arm(self) -> None:
+        if self._calls:
+            self._timer.arm(0.0)
+        elif self._heap:
+            wall_s = self.clock.reading().wall_at(self._heap[0][0])
+            if wall_s != float("inf"):
+                self._timer.arm(wall_s)
+
+    def _run_due(self) -> None:
+        heap, reading = self._heap, self.clock.reading()
+        while heap and heap[0][0] <= reading.emulated_at(time.monotonic()):
+            heapq.heappop(heap)[2]()
+
+    def _drain_event(self) -> None:
+        try:
+            os.eventfd_read(self._event)
+        except BlockingIOError:
+            pass

@@ -1,0 +1,94 @@
+"""How is the constellation, in one object?"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from perigrid.live.constellation import Constellation
+from perigrid.live.lateness import TOLERANCE_S, Lateness
+from perigrid.live.rundir import RunInfo
+from perigrid.mesh.plan import ContactPlan
+from perigrid.mesh.topology import LinkKind
+
+
+def lateness_of(states: list[Any]) -> Lateness:
+    """The lateness of a run, added up over its processes."""
+    total = Lateness()
+    for state in states:
+        total = total.plus(
+            Lateness(
+                state.frames,
+                state.frames_late,
+                state.inferences,
+                state.inferences_late,
+                state.worst_frame_late_s,
+                state.worst_inference_late_s,
+                state.rate_that_holds,
+            )
+        )
+    return total
+
+
+def lateness_fields(late: Lateness) -> dict[str, Any]:
+    """Lateness as people read it, milliseconds of emulated time."""
+    holds = late.rate_that_holds
+    return {
+        "frames": late.frames,
+        "frames_late": late.frames_late,
+        "inferences": late.inferences,
+        "inferences_late": late.inferences_late,
+        "share_late": round(late.share_late, 6),
+        "worst_frame_late_ms": round(late.worst_frame_s * 1e3, 3),
+        "worst_inference_late_ms": round(late.worst_inference_s * 1e3, 3),
+        "tolerance_ms": TOLERANCE_S * 1e3,
+        "rate_that_holds": None if math.isinf(holds) else float(f"{holds:.2g}"),
+    }
+
+
+def status(
+    constellation: Constellation, plan: ContactPlan, info: RunInfo, service_s: dict[str, float]
+) -> dict[str, Any]:
+    """What `perigrid status --json` prints."""
+    import msgspec
+
+    config, mesh = constellation.config, constellation.mesh
+    sky_s = constellation.clock.now_s()
+    states = constellation.states()
+    late = lateness_of(states)
+    links = []
+    for link in plan.links:
+        state = plan.state(link, sky_s)
+        word = constellation.link_state(link, sky_s, state.up)
+        if link.kind is LinkKind.RADIO and not state.up:
+            continue
+        links.append(
+            {
+                "a": mesh.names[link.a],
+                "b": mesh.names[link.b],
+                "kind": link.kind.name.lower(),
+                "state": word,
+                "range_km": round(state.range_km, 3),
+                "delay_ms": round(state.delay_s * 1e3, 4),
+                "rate_bps": state.rate_bps if word == "up" else 0.0,
+            }
+        )
+    device = config.scenario.device
+    return {
+        **msgspec.to_builtins(info),
+        "sky_s": sky_s,
+        "cores": config.cores,
+        "links": links,
+        "links_up": sum(link["state"] == "up" for link in links),
+        "links_cut": len({tuple(sorted(ends)) for ends in constellation.overlay.cuts}),
+        "satellites_up": mesh.satellite_count - len(constellation.dead_satellites),
+        "satellites_lost": sorted(constellation.dead_satellites),
+        "valid_for_latency": None if config.free else late.valid,
+        "lateness": lateness_fields(late),
+        "bytes_over_lasers": sum(s.laser_bytes for s in states),
+        "bytes_over_ground_links": sum(s.ground_bytes for s in states),
+        "bytes_of_replicas": sum(s.replica_bytes for s in states),
+        "device": {"name": device.name, "kind": device.kind, "slots": device.slots, "service_s": service_s},
+        "cpu_s": round(sum(s.busy_cpu_s for s in states), 3),
+        "plan_horizon_s": plan.horizon_s,
+    }

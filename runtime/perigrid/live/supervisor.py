@@ -1,0 +1,302 @@
+"""Who keeps the constellation up, and takes it down?
+
+One process, exec'd by the launcher with the run directory as its working directory. It owns the clock, the core tokens
+and the zygote, restarts what should be restarted, does the scenario's faults when their time comes, computes further
+hours of the contact plan, and speaks to commands over gRPC on a unix socket. When it ends, however it ends, everything
+ends: the zygote hears it and kills the rest; and should that die too, the kernel does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import msgspec
+
+from perigrid.errors import PerigridError
+from perigrid.live.clock import ClockPage
+from perigrid.live.config import GROUND_HOST, RunConfig, map_segment, open_plan, read_config, segment_path
+from perigrid.live.constellation import Constellation, wait_gone
+from perigrid.live.cores import CoreServer
+from perigrid.live.entry import CORES_SOCKET, PAYLOAD_PREFIX, die_with_parent
+from perigrid.live.rundir import RUN_VERSION, RunDirectory, RunInfo, SatelliteInfo
+from perigrid.live.service_times import write_service_times
+from perigrid.live.status import status
+from perigrid.mesh.plan import SEGMENT_S, ContactPlan, compute_segment
+from perigrid.scenario.model import Fault
+from perigrid.wire.generated import control_pb2 as protocol
+from perigrid.wire.generated import control_pb2_grpc as protocol_grpc
+
+LOOK_S = 0.05
+PLAN_AHEAD_S = 1800.0
+END_LIMIT_S = 1.5
+SOCKET = "sockets/supervisor"
+
+
+class Supervisor:
+    """The supervisor of one run."""
+
+    def __init__(self, reports_to_launcher: int) -> None:
+        self.folder = Path.cwd()
+        self.run_directory = RunDirectory(self.folder)
+        self.config: RunConfig = read_config(self.folder)
+        self.clock = ClockPage.create(self.folder / "clock.page", self.config.free)
+        self.stopping = threading.Event()
+        self.service_s: dict[str, float] = {}
+        self._launcher = reports_to_launcher
+        self._reports, write_end = os.pipe()
+        self._cores = CoreServer(Path(CORES_SOCKET), self.config.cores)
+        self._zygote = subprocess.Popen(
+            [sys.executable, "-m", "perigrid.live.zygote", str(write_end)],
+            stdin=subprocess.PIPE,
+            pass_fds=(write_end,),
+        )
+        os.close(write_end)
+        self._text = b""
+        self.constellation = Constellation(self.config, self.clock, self._order)
+        self.plan: ContactPlan = open_plan(self.folder, self.config, self.constellation.mesh)
+        self._faults: list[Fault] = sorted(self.config.scenario.faults, key=lambda f: f.at_s)
+
+    def run(self) -> int:
+        """Bring everything up, keep it up, take it down; the exit status."""
+        try:
+            server = self._start()
+            if server is None:
+                return 3
+            self._keep()
+            server.stop(grace=None)
+            return 0
+        finally:
+            self._end()
+
+    # --- up
+
+    def _start(self) -> grpc.Server | None:
+        constellation = self.constellation
+        while not constellation.all_ready():
+            if constellation.failure is not None or self.stopping.is_set():
+                code, text = constellation.failure or (3, "it was told to stop while it started")
+                self._tell_launcher(failed=text, exit_code=str(code))
+                return None
+            if not self._hear(LOOK_S):
+                self._tell_launcher(failed="the zygote ended; see the run's log folder", exit_code="3")
+                return None
+        constellation.started = True
+        server = self._serve()
+        self.clock.set_rate(self.config.rate)
+        self.run_directory.write(self.info())
+        self._tell_launcher(ready="")
+        return server
+
+    def info(self) -> RunInfo:
+        """What run.json says."""
+        config, constellation = self.config, self.constellation
+        host_of = config.host_of()
+        satellites = []
+        for node in constellation.mesh.satellite_ids:
+            name, host = constellation.mesh.names[node], host_of[node]
+            pid = constellation.processes[host].pid if name not in constellation.dead_satellites else 0
+            payload_pid = constellation.processes[PAYLOAD_PREFIX + host].pid if pid else 0
+            worker = f"{self.folder}/sockets/{name}.worker"
+            satellites.append(SatelliteInfo(name, worker, pid, payload_pid))
+        ground = constellation.processes[GROUND_HOST]
+        return RunInfo(
+            version=RUN_VERSION,
+            name=config.name,
+            directory=str(self.folder),
+            jobs=ground.address,
+            scenario_digest=config.scenario.digest(),
+            epoch=config.scenario.epoch.isoformat(),
+            rate=config.rate,
+            mode="free" if config.free else "dilated",
+            satellites_per_process=config.satellites_per_process,
+            supervisor_pid=os.getpid(),
+            controller_pid=ground.pid,
+            preloaded=config.preloaded,
+            satellites=tuple(satellites),
+        )
+
+    # --- keeping it up
+
+    def _keep(self) -> None:
+        while not self.stopping.is_set():
+            if not self._hear(LOOK_S):
+                return
+            self._due_faults()
+            self._extend_plan()
+
+    def _hear(self, limit_s: float) -> bool:
+        """Take the reports that come within the limit; False when nobody is left to report."""
+        readable, _, _ = select.select([self._reports], [], [], limit_s)
+        if not readable:
+            return self._zygote.poll() is None
+        data = os.read(self._reports, 65536)
+        if not data:
+            return False
+        *lines, self._text = (self._text + data).split(b"\n")
+        for line in lines:
+            report = line.decode(errors="replace")
+            if report.startswith("loaded "):
+                self._loaded(report.removeprefix("loaded "))
+            else:
+                self.constellation.heard(report)
+                if self.constellation.started:
+                    self.run_directory.write(self.info())
+        return True
+
+    def _loaded(self, text: str) -> None:
+        measured_s = msgspec.json.decode(text, type=dict[str, float])
+        try:
+            self.service_s = write_service_times(self.folder, self.config.scenario.device, measured_s)
+        except PerigridError as error:
+            self.constellation.failure = (error.exit_code, str(error))
+            return
+        self._tell_launcher(progress="models loaded; starting satellites")
+        self.constellation.start_all()
+
+    def _due_faults(self) -> None:
+        while self._faults and self._faults[0].at_s <= self.clock.now_s():
+            fault = self._faults.pop(0)
+            threading.Thread(target=self._do_fault, args=(fault,), daemon=True).start()
+
+    def _do_fault(self, fault: Fault) -> None:
+        try:
+            if fault.action == "cut":
+                self.constellation.cut(fault.a, fault.b or "", one_way=False)
+            elif fault.action == "heal":
+                self.constellation.heal(fault.a, fault.b or "")
+            elif fault.action == "kill":
+                self.constellation.kill(fault.a)
+            else:
+                self.constellation.reboot(fault.a, lose_flash=False)
+        except PerigridError as error:
+            os.write(2, f"the scenario's fault at {fault.at_s} s: {error}\n".encode())
+
+    def _extend_plan(self) -> None:
+        if self.clock.now_s() + PLAN_AHEAD_S < self.plan.horizon_s:
+            return
+        index = round(self.plan.horizon_s / SEGMENT_S)
+        segment = compute_segment(self.config.scenario, self.constellation.mesh, index)
+        path = segment_path(self.folder, index)
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(segment.to_bytes())
+        part.replace(path)
+        self.plan.add(map_segment(self.folder, index))
+
+    # --- down
+
+    def _end(self) -> None:
+        """Close the zygote's orders: it kills its children and removes the sockets."""
+        if self._zygote.stdin is not None:
+            self._zygote.stdin.close()
+        if not wait_gone(self._zygote, END_LIMIT_S):
+            self._zygote.kill()
+            self._zygote.wait()
+        self.run_directory.remove_sockets()
+
+    def _order(self, line: str) -> None:
+        if self._zygote.stdin is not None:
+            self._zygote.stdin.write(f"{line}\n".encode())
+            self._zygote.stdin.flush()
+
+    def _tell_launcher(self, **report: str) -> None:
+        try:
+            os.write(self._launcher, msgspec.json.encode(report) + b"\n")
+        except (BrokenPipeError, OSError):
+            return
+
+    def _serve(self) -> grpc.Server:
+        server = grpc.server(
+            ThreadPoolExecutor(4, thread_name_prefix="control"), options=[("grpc.so_reuseport", 0)]
+        )
+        register: Any = protocol_grpc.add_SupervisorServicer_to_server
+        register(SupervisorService(self), server)
+        server.add_insecure_port(f"unix:{SOCKET}")
+        server.start()
+        return server
+
+
+class SupervisorService(protocol_grpc.SupervisorServicer):
+    """What commands ask of the supervisor."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._constellation = supervisor.constellation
+
+    def Cut(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Cut a link."""
+        return self._do(context, lambda: self._constellation.cut(request.a, request.b, request.one_way))
+
+    def Heal(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Heal a link."""
+        return self._do(context, lambda: self._constellation.heal(request.a, request.b))
+
+    def Kill(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Kill a satellite."""
+        return self._do(context, lambda: self._constellation.kill(request.node))
+
+    def Reboot(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Reboot a dead satellite."""
+        return self._do(context, lambda: self._constellation.reboot(request.node, request.lose_flash))
+
+    def Probe(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Send probes over a link."""
+        return self._do(context, lambda: self._constellation.probe(request))
+
+    def States(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """The raw states of all host processes."""
+        return protocol.HostStates(states=self._constellation.states(request.errors))
+
+    def Status(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """How everything is."""
+        supervisor = self._supervisor
+        found = status(self._constellation, supervisor.plan, supervisor.info(), supervisor.service_s)
+        return protocol.RunStatus(json=msgspec.json.encode(found).decode())
+
+    def Down(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Take everything down."""
+        self._supervisor.stopping.set()
+        return protocol.Done()
+
+    def _do(self, context: grpc.ServicerContext, call: Any) -> Any:
+        try:
+            call()
+        except PerigridError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return protocol.Done()
+
+
+def main() -> int:
+    """The supervisor's process: `supervisor REPORTS_DESCRIPTOR [LAUNCHER_PID]`."""
+    lock = os.open("supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.ftruncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    if len(sys.argv) > 2:
+        die_with_parent(int(sys.argv[2]), signal.SIGTERM)
+    supervisor = Supervisor(int(sys.argv[1]))
+    signal.signal(signal.SIGTERM, lambda *_: supervisor.stopping.set())
+    signal.signal(signal.SIGINT, lambda *_: supervisor.stopping.set())
+    started_s = time.monotonic()
+    try:
+        return supervisor.run()
+    except PerigridError as error:
+        supervisor._tell_launcher(failed=str(error), exit_code=str(error.exit_code))
+        return error.exit_code
+    finally:
+        os.write(2, f"supervisor ends after {time.monotonic() - started_s:.1f} s\n".encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
