@@ -11,10 +11,7 @@ from perigrid.job.reduce import VoteReducer, cohens_kappa
 
 HEIGHT, WIDTH, TILE, STRIDE = 16, 24, 8, 4
 CORNERS = windows(HEIGHT, WIDTH, TILE, STRIDE)
-TILES = [
-    np.random.default_rng(number).integers(0, 3, (TILE, TILE)).astype(np.uint8)
-    for number in range(len(CORNERS))
-]
+TILES = [np.random.default_rng(number).integers(0, 3, (TILE, TILE)).astype(np.uint8) for number in range(len(CORNERS))]
 
 
 def reduced(order):

@@ -39,9 +39,7 @@ def wheel(folder: Path, content: bytes, file: str = FILE) -> None:
     info = "perigrid_probe_weights-1.0.dist-info"
     with zipfile.ZipFile(folder / "perigrid_probe_weights-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr(file, content)
-        archive.writestr(
-            f"{info}/METADATA", "Metadata-Version: 2.1\nName: perigrid-probe-weights\nVersion: 1.0\n"
-        )
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: perigrid-probe-weights\nVersion: 1.0\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
 

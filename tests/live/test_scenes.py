@@ -127,9 +127,7 @@ def test_a_scene_is_fetched_into_the_cache_with_progress(tmp_path, site, labelle
     content = labelled[0]
     (folder / "probe.npz").write_bytes(content)
     search, told = search_in(tmp_path, content, url), []
-    scene = load_scene(
-        "probe", search, download=True, progress=lambda done, total: told.append((done, total))
-    )
+    scene = load_scene("probe", search, download=True, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (len(content), len(content))
     (folder / "probe.npz").unlink()
     assert np.array_equal(load_scene("probe", search).bands, scene.bands)

@@ -154,9 +154,7 @@ def region_request(capture, windows=WINDOWS):
 
 
 def register(stub, name, key, byte_size, offset=0):
-    request = protocol.SystemSharedMemoryRegisterRequest(
-        name=name, key=key, offset=offset, byte_size=byte_size
-    )
+    request = protocol.SystemSharedMemoryRegisterRequest(name=name, key=key, offset=offset, byte_size=byte_size)
     stub.SystemSharedMemoryRegister(request, timeout=BOUND_S)
 
 
@@ -264,9 +262,7 @@ def test_a_region_may_be_registered_again_but_not_under_anothers_name(stub, flas
     content.tofile(flash / "other.f32")
     for _ in range(2):
         register(stub, "region", "file:other.f32", 64)
-    refused(
-        grpc.StatusCode.ALREADY_EXISTS, "unregister it first", register, stub, "region", "file:other.f32", 32
-    )
+    refused(grpc.StatusCode.ALREADY_EXISTS, "unregister it first", register, stub, "region", "file:other.f32", 32)
     status = stub.SystemSharedMemoryStatus(protocol.SystemSharedMemoryStatusRequest(name="region"))
     assert [(r.name, r.key, r.offset, r.byte_size) for r in status.regions.values()] == [
         ("region", "file:other.f32", 0, 64)
@@ -566,9 +562,7 @@ def tritonclient_python():
 
 
 @pytest.mark.live
-def test_an_unmodified_tritonclient_works(
-    tmp_path, address, stub, bare, capture, expected, tritonclient_python
-):
+def test_an_unmodified_tritonclient_works(tmp_path, address, stub, bare, capture, expected, tritonclient_python):
     tile = np.ascontiguousarray(capture[None, :4, :TILE, :TILE])
     scores = bare.run(None, {"input": tile})[0]
     arrays = {"tile": tile, "scores": scores, "capture": capture, "windows": WINDOWS, "mask": expected}

@@ -42,12 +42,8 @@ def check_metadata(client: triton.InferenceServerClient) -> None:
     assert client.get_server_metadata().name == "sat-01"
     assert "system_shared_memory" in client.get_server_metadata().extensions
     metadata = client.get_model_metadata("tinycloud")
-    assert [(i.name, i.datatype, list(i.shape)) for i in metadata.inputs] == [
-        ("input", "FP32", [-1, 4, 256, 256])
-    ]
-    assert [(o.name, o.datatype, list(o.shape)) for o in metadata.outputs] == [
-        ("output", "FP32", [-1, 3, 256, 256])
-    ]
+    assert [(i.name, i.datatype, list(i.shape)) for i in metadata.inputs] == [("input", "FP32", [-1, 4, 256, 256])]
+    assert [(o.name, o.datatype, list(o.shape)) for o in metadata.outputs] == [("output", "FP32", [-1, 3, 256, 256])]
     masks = client.get_model_metadata("tinycloud.mask")
     assert [i.name for i in masks.inputs] == ["capture", "windows"]
     assert [(o.name, o.datatype, list(o.shape)) for o in masks.outputs] == [("mask", "UINT8", [-1, 16384])]

@@ -109,9 +109,7 @@ def test_the_longest_laser_is_the_known_one(altitude_km: float, limit_km: float)
     radius_km = EARTH_RADIUS_KM + altitude_km
     for range_km, clear in ((limit_km - 0.2, True), (limit_km + 0.2, False)):
         half = math.asin(range_km / 2 / radius_km)
-        one, two = (
-            radius_km * np.array([[math.cos(sign * half), math.sin(sign * half), 0.0]]) for sign in (1, -1)
-        )
+        one, two = (radius_km * np.array([[math.cos(sign * half), math.sin(sign * half), 0.0]]) for sign in (1, -1))
         margin, measured_km = geometry.laser_margin(np.array([0]), one, two)
         assert measured_km == pytest.approx(range_km)
         assert (margin[0] > 0) == clear
@@ -126,9 +124,7 @@ def test_crossing_lasers_obey_sight_range_cutoff_and_acquisition() -> None:
         one, two = (places(scenario, t_s)[node] for node in (link.a, link.b))
         latitude = max(abs(math.degrees(math.asin(place[2] / np.linalg.norm(place)))) for place in (one, two))
         allowed = link not in plan.mesh.crossing or latitude < 70
-        return bool(
-            allowed and np.linalg.norm(one - two) < 4000 and closest_approach_km(one, two) > 80 + 1e-3
-        )
+        return bool(allowed and np.linalg.norm(one - two) < 4000 and closest_approach_km(one, two) > 80 + 1e-3)
 
     checked = 0
     for link in sorted(plan.mesh.crossing)[::5]:
@@ -322,9 +318,7 @@ def test_three_body_has_the_ground_from_the_start() -> None:
     assert all(plan.state(link, t_s).up for link in plan.mesh.lasers for t_s in (0.0, 1800.0))
 
 
-@pytest.mark.parametrize(
-    "name", ["kuiper-270", "iridium-next", "spacex-ai1", "three-body-2800", "starlink-gen1"]
-)
+@pytest.mark.parametrize("name", ["kuiper-270", "iridium-next", "spacex-ai1", "three-body-2800", "starlink-gen1"])
 def test_presets_can_be_planned_and_reach_the_ground(name: str) -> None:
     plan = planned(preset_scenario(name, PRESETS))
     assert plan.horizon_s == SEGMENT_S

@@ -16,9 +16,7 @@ from tests.mesh.worlds import SVALBARD, planned, shell, world
 
 NONE: frozenset[Link] = frozenset()
 RING = planned(world(shell()), 2)
-STAR = planned(
-    world(shell(planes=3, sats_per_plane=10, raan_spread_deg=180.0, phasing=0.5, topology="grid")), 2
-)
+STAR = planned(world(shell(planes=3, sats_per_plane=10, raan_spread_deg=180.0, phasing=0.5, topology="grid")), 2)
 AWAY = planned(world(shell(raan_deg=200.0), stations=(SVALBARD,)), 12)
 
 
@@ -47,9 +45,7 @@ def test_trees_are_the_shortest_of_all_simple_ways(listed: list[tuple[int, int, 
         rest = set(range(1, 6)) - {start}
         orders = (order for between in range(5) for order in itertools.permutations(rest, between))
         every = [(start, *order, 0) for order in orders]
-        ways = [
-            way for way in every if all(tuple(sorted(pair)) in weights for pair in itertools.pairwise(way))
-        ]
+        ways = [way for way in every if all(tuple(sorted(pair)) in weights for pair in itertools.pairwise(way))]
         lengths = {way: sum(weights[tuple(sorted(p))] for p in itertools.pairwise(way)) for way in ways}
         if not ways:
             assert start not in tree
@@ -83,9 +79,7 @@ def test_hops_lead_there_over_links_that_are_up(at: int, to: int, t_s: float, de
     assert path.delay_s == pytest.approx(sum(STAR.state(link, t_s).delay_s for link in path.links))
     node = NodeId(at)
     for following, link in zip(path.nodes[1:], path.links, strict=True):
-        assert routes.next_hop(node, NodeId(to), t_s, avoided) == Hop(
-            link, following, STAR.state(link, t_s).delay_s
-        )
+        assert routes.next_hop(node, NodeId(to), t_s, avoided) == Hop(link, following, STAR.state(link, t_s).delay_s)
         node = following
 
 
@@ -216,6 +210,4 @@ def test_answers_do_not_depend_on_what_was_asked_before() -> None:
         for to in range(30):
             used.path(NodeId(31), NodeId(to), float(t_s), NONE)
     for to in range(30):
-        assert used.path(NodeId(31), NodeId(to), 3.5, NONE) == Routes(STAR).path(
-            NodeId(31), NodeId(to), 3.5, NONE
-        )
+        assert used.path(NodeId(31), NodeId(to), 3.5, NONE) == Routes(STAR).path(NodeId(31), NodeId(to), 3.5, NONE)

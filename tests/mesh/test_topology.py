@@ -37,9 +37,7 @@ def test_a_ring_of_few(satellites: int, expected: list[tuple[int, int]]) -> None
     mesh = Mesh(world(shell(sats_per_plane=satellites)))
     assert pairs(mesh) == expected
     for satellite in mesh.satellite_ids:
-        assert set(mesh.ring_neighbours(satellite)) == {
-            a + b - satellite for a, b in expected if satellite in (a, b)
-        }
+        assert set(mesh.ring_neighbours(satellite)) == {a + b - satellite for a, b in expected if satellite in (a, b)}
 
 
 def test_a_delta_closes_and_a_star_has_a_seam() -> None:

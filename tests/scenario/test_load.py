@@ -156,9 +156,7 @@ MISTAKES = {
     BASE + "[[data]]\nstride_px = 4": ["data.", "dataset", "file"],
     BASE + '[[data]]\ndataset = "a"\n[[data]]\ndataset = "a"': ["data.a appears twice"],
     BASE + '[device]\nkind = "assumed"': ["device.service_s.cloudmask is missing"],
-    BASE + '[device]\nkind = "cited"\nservice_s = { cloudmask = 1, tinycloud = 1 }': [
-        "device.source is missing"
-    ],
+    BASE + '[device]\nkind = "cited"\nservice_s = { cloudmask = 1, tinycloud = 1 }': ["device.source is missing"],
     BASE + "[device.service_s]\ntinycloud = 1": ["device.service_s is given", "measured on this machine"],
     BASE + '[backbone]\ncentre_station = "Oslo"': ["backbone.centre_station is 'Oslo'", "Svalbard"],
     BASE + "[clock]\nrate = 0": ["clock.rate is 0"],

@@ -22,14 +22,10 @@ from perigrid.units import EARTH_FLATTENING, EARTH_RADIUS_KM, EARTH_RATE_RAD_S
 def test_sidereal_time_has_the_published_values() -> None:
     # 280.46061837 deg at J2000.0 is the constant of the IAU 1982 expression.
     assert np.degrees(sidereal_angle_rad(J2000)) == pytest.approx(280.46061837, abs=1e-4)
-    assert np.degrees(sidereal_angle_rad(datetime(2000, 1, 1, tzinfo=UTC))) == pytest.approx(
-        99.9678, abs=1e-3
-    )
+    assert np.degrees(sidereal_angle_rad(datetime(2000, 1, 1, tzinfo=UTC))) == pytest.approx(99.9678, abs=1e-3)
     # Meeus, Astronomical Algorithms, example 12.b: 1987-04-10 19:21:00 UT is 8h 34m 57.0896s.
     meeus = datetime(1987, 4, 10, 19, 21, tzinfo=UTC)
-    assert np.degrees(sidereal_angle_rad(meeus)) == pytest.approx(
-        15 * (8 + 34 / 60 + 57.0896 / 3600), abs=1e-4
-    )
+    assert np.degrees(sidereal_angle_rad(meeus)) == pytest.approx(15 * (8 + 34 / 60 + 57.0896 / 3600), abs=1e-4)
 
 
 def test_a_run_turns_the_earth_as_sidereal_time_does() -> None:

@@ -92,12 +92,8 @@ def test_phasing_moves_planes_by_a_fraction_of_a_slot(phasing: float, ahead: lis
         ([(40.45, 116.86), (39.50, 75.93), (18.31, 109.31)], 0.038, 0.369),
     ],
 )
-def test_contact_fractions_of_the_ring(
-    places: list[tuple[float, float]], each: float, any_of_12: float | None
-) -> None:
-    seen = visible(ecef(Walker.from_shells([RING]), np.arange(0, 3 * DAY_S, 30.0)), sites(*places)).any(
-        axis=2
-    )
+def test_contact_fractions_of_the_ring(places: list[tuple[float, float]], each: float, any_of_12: float | None) -> None:
+    seen = visible(ecef(Walker.from_shells([RING]), np.arange(0, 3 * DAY_S, 30.0)), sites(*places)).any(axis=2)
     assert seen.mean() == pytest.approx(each, rel=0.02)
     if any_of_12 is not None:
         assert seen.any(axis=1).mean() == pytest.approx(any_of_12, rel=0.02)

@@ -32,7 +32,7 @@ from perigrid.live.clients import (
     SupervisorClient,
 )
 from perigrid.live.config import read_config
-from perigrid.live.models import STANDARD_BANDS, ModelEntry, ModelStore
+from perigrid.live.models import STANDARD_BANDS, ModelEntry
 from perigrid.live.rundir import RunDirectory
 from perigrid.node.records import ShardAccepted, ShardFailed
 from perigrid.node.replies import Admitted
@@ -73,7 +73,7 @@ def read_job(path: Path) -> dict[str, Any]:
     return table
 
 
-def complete(wish: Mapping[str, Any], run: RunDirectory, store: ModelStore) -> JobSpec:
+def complete(wish: Mapping[str, Any], run: RunDirectory) -> JobSpec:
     """The job of a wish (fields of JobSpec, None where not given) on this run.
 
     The dataset is the run's first by default, the model the scenario's first that fits it. UsageError for
@@ -81,7 +81,7 @@ def complete(wish: Mapping[str, Any], run: RunDirectory, store: ModelStore) -> J
     """
     given = {key: value for key, value in wish.items() if value is not None}
     config = read_config(run.path)
-    catalogue, models = config.catalogue, config.scenario.models
+    catalogue, models = config.catalogue, {file.entry.name: file.entry for file in config.models}
     if not catalogue.captures:
         raise DataError(
             "this constellation holds no data: add a [[data]] table to its scenario, such as "
@@ -90,15 +90,15 @@ def complete(wish: Mapping[str, Any], run: RunDirectory, store: ModelStore) -> J
     dataset = given.setdefault("dataset", catalogue.captures[0].dataset)
     capture = catalogue.of(dataset)[0]
     if "model" not in given:
-        fitting = [m for m in models if store.knows(m) and misfit(store.entry(m), capture) is None]
+        fitting = [name for name, entry in models.items() if misfit(entry, capture) is None]
         if not fitting:
             raise ModelError(
                 f"none of this constellation's models ({', '.join(models)}) gives masks of {dataset}: name "
                 "others in the scenario's `models`, such as tinycloud, and bring it up again."
             )
         given["model"] = fitting[0]
-    elif store.knows(given["model"]):
-        reason = misfit(store.entry(given["model"]), capture)
+    elif given["model"] in models:
+        reason = misfit(models[given["model"]], capture)
         if reason is not None:
             raise ModelError(reason)
     given.setdefault("job", f"{Path(given['model']).stem}-{uuid.uuid4().hex[:JOB_ID_LETTERS]}")
@@ -139,7 +139,7 @@ class Merger:
             for capture in captures
             for tile, row, column in zip(capture.tiles, capture.rows, capture.columns, strict=True)
         }
-        # Tiles are numbered from 0 over a whole dataset: their places in that order are the reducer's windows.
+        # Tiles are numbered from 0 over a whole dataset, so their places in order are the reducer's windows.
         self._places = [places[tile] for tile in sorted(places)]
         self._tile_px = tile_px(captures[0])
         height = max(capture.first_row + capture.height_px for capture in captures)

@@ -170,13 +170,12 @@ def job_display(terminal: bool, say: Say) -> JobDisplay:
 def status_rows(status: RunStatus, satellites: int, jobs: Sequence[JobSummary]) -> list[tuple[str, str]]:
     """A constellation's state for a reader: what, and how it is."""
     moment = utc_at(datetime.fromisoformat(status.epoch), status.sky_s)
+    lost = f", lost: {', '.join(status.satellites_lost)}" if status.satellites_lost else ""
+    orbit = f"{moment}, {status.sky_s:.1f} s after the epoch, rate {status.rate:.3g}, {status.mode}"
     rows = [
-        (
-            "in orbit",
-            f"{moment}, {status.sky_s:.1f} s after the epoch, rate {status.rate:.3g}, {status.mode}",
-        ),
-        ("satellites up", f"{status.satellites_up} of {satellites}"),
-        ("links up", f"{status.links_up} of {len(status.links)}, {status.cut()} cut"),
+        ("in orbit", orbit),
+        ("satellites up", f"{status.satellites_up} of {satellites}{lost}"),
+        ("links up", f"{status.links_up} of {len(status.links)}, {status.links_cut} cut"),
     ]
     for job in jobs[-MAX_JOBS_SHOWN:]:
         state = f"{job.state}, {job.shards_done} of {job.shards} shards, {job.attempts} attempts"

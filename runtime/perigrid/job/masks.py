@@ -36,9 +36,7 @@ def pack(classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
             f"with a number of pixels that divides by {PIXELS_PER_BYTE}"
         )
     if int(classes.max()) >= CLASSES:
-        raise DataError(
-            f"a mask holds class {int(classes.max())}: only classes 0 to {CLASSES - 1} can be packed"
-        )
+        raise DataError(f"a mask holds class {int(classes.max())}: only classes 0 to {CLASSES - 1} can be packed")
     pixels = classes.reshape(-1, PIXELS_PER_BYTE)
     packed = pixels[:, 3] << np.uint8(2)
     for column in (2, 1):
@@ -60,9 +58,7 @@ def unpack(packed: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
         )
     # Both bits of a pixel are set only for the value 3.
     if (packed & (packed >> np.uint8(1)) & np.uint8(0x55)).any():
-        raise ProtocolError(
-            "a packed mask holds the value 3, which is no class: it was damaged or is not a mask"
-        )
+        raise ProtocolError("a packed mask holds the value 3, which is no class: it was damaged or is not a mask")
     mask: NDArray[np.uint8] = _UNPACKED[packed].reshape(height, width)
     return mask
 
@@ -93,17 +89,13 @@ def windows(height: int, width: int, tile_px: int, stride_px: int) -> NDArray[np
     """
     for name, size in (("height", height), ("width", width)):
         if size > SCENE_PX_MAX:
-            raise DataError(
-                f"a capture has a {name} of {size} pixels, more than {SCENE_PX_MAX}: cut it first"
-            )
+            raise DataError(f"a capture has a {name} of {size} pixels, more than {SCENE_PX_MAX}: cut it first")
     if tile_px < 1 or min(height, width) < tile_px:
         raise DataError(
             f"a tile of {tile_px} pixels does not fit in a capture of {height} x {width}: use a smaller tile"
         )
     if not 1 <= stride_px <= tile_px:
-        raise DataError(
-            f"a stride of {stride_px} pixels cannot cover a capture: use 1 to the tile's {tile_px}"
-        )
+        raise DataError(f"a stride of {stride_px} pixels cannot cover a capture: use 1 to the tile's {tile_px}")
     rows, columns = _starts(height, tile_px, stride_px), _starts(width, tile_px, stride_px)
     corners = np.meshgrid(rows, columns, indexing="ij")
     return np.stack(corners, axis=-1).reshape(-1, 2).astype(np.int32)
@@ -120,9 +112,7 @@ def relabel(labels: NDArray[np.uint8], class_of_label: Mapping[int, int]) -> NDA
     table = np.full(256, NO_VOTE, np.uint8)
     for label, value in class_of_label.items():
         if not (0 <= label < 256 and 0 <= value < CLASSES):
-            raise DataError(
-                f"label {label} -> class {value} is no translation: labels are 0 to 255, classes 0 to 2"
-            )
+            raise DataError(f"label {label} -> class {value} is no translation: labels are 0 to 255, classes 0 to 2")
         table[label] = value
     classes = table[labels]
     if (classes == NO_VOTE).any():

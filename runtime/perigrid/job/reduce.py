@@ -32,14 +32,10 @@ class VoteReducer:
 
     def __init__(self, height: int, width: int, tile_px: int, windows: NDArray[np.int32]) -> None:
         if windows.ndim != 2 or windows.shape[1:] != (2,) or not 1 <= len(windows) <= TILES_MAX:
-            raise DataError(
-                f"windows of shape {windows.shape} name no tiles: expected int32 [N,2] with N from 1"
-            )
+            raise DataError(f"windows of shape {windows.shape} name no tiles: expected int32 [N,2] with N from 1")
         lowest, highest = windows.min(axis=0), windows.max(axis=0)
         if lowest.min() < 0 or highest[0] + tile_px > height or highest[1] + tile_px > width:
-            raise DataError(
-                f"a window of {tile_px} pixels lies outside the capture of {height} x {width} pixels"
-            )
+            raise DataError(f"a window of {tile_px} pixels lies outside the capture of {height} x {width} pixels")
         self._tile_px = tile_px
         self._windows = [(int(row), int(column)) for row, column in windows]
         self._seen: set[int] = set()
@@ -54,14 +50,10 @@ class VoteReducer:
         The sums stay as they were.
         """
         if not 0 <= tile_id < len(self._windows):
-            raise ProtocolError(
-                f"tile {tile_id} is unknown: this capture has tiles 0 to {len(self._windows) - 1}"
-            )
+            raise ProtocolError(f"tile {tile_id} is unknown: this capture has tiles 0 to {len(self._windows) - 1}")
         row, column = self._windows[tile_id]
         if (int(window[0]), int(window[1])) != (row, column):
-            raise ProtocolError(
-                f"tile {tile_id} came with window {tuple(window)}, but it lies at {(row, column)}"
-            )
+            raise ProtocolError(f"tile {tile_id} came with window {tuple(window)}, but it lies at {(row, column)}")
         if tile_id in self._seen:
             raise Bug(f"tile {tile_id} was added twice: a settled tile must reach the reducer once")
         classes = unpack(packed, self._tile_px, self._tile_px)
@@ -86,9 +78,7 @@ class VoteReducer:
         if not wrong.any():
             return None
         row, column = np.argwhere(wrong)[0]
-        return (
-            f"{int(wrong.sum())} pixels have a wrong number of votes, the first at row {row}, column {column}"
-        )
+        return f"{int(wrong.sum())} pixels have a wrong number of votes, the first at row {row}, column {column}"
 
     def mask(self) -> NDArray[np.uint8]:
         """Class with the most votes per pixel, uint8 [H,W]; ties go to the lower class, NO_VOTE where no tile
@@ -124,9 +114,7 @@ def cohens_kappa(mask: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float
     DataError for different shapes or for a value that is no class, NO_VOTE included.
     """
     if mask.shape != reference.shape or mask.size == 0:
-        raise DataError(
-            f"masks of shapes {mask.shape} and {reference.shape} cannot be compared: give equal shapes"
-        )
+        raise DataError(f"masks of shapes {mask.shape} and {reference.shape} cannot be compared: give equal shapes")
     if max(int(mask.max()), int(reference.max())) >= CLASSES:
         raise DataError(f"a mask holds a value beyond {CLASSES - 1}: compare whole masks of classes only")
     pairs = reference.astype(np.int64).ravel() * CLASSES + mask.ravel()

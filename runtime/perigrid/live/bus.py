@@ -22,11 +22,13 @@ import zmq
 from perigrid.errors import Bug, ProtocolError
 from perigrid.live.blobs import HeldBlob, view_of
 from perigrid.live.config import RunConfig
+from perigrid.live.eventlog import EventLog
 from perigrid.live.lateness import LatenessMeter
 from perigrid.live.loop import Loop
 from perigrid.mesh.channel import Channel, Departure, loss_seed, lost
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.topology import Link, LinkKind
+from perigrid.node.actions import Note
 from perigrid.node.blobs import Piece
 from perigrid.node.frames import Frame, Priority, Probe, Replica, size_on_link_bytes
 from perigrid.node.terminals import Overlay
@@ -91,7 +93,7 @@ class Bus:
     """All link ends of one host process."""
 
     def __init__(
-        self, name: str, config: RunConfig, plan: ContactPlan, loop: Loop, meter: LatenessMeter
+        self, name: str, config: RunConfig, plan: ContactPlan, loop: Loop, meter: LatenessMeter, log: EventLog
     ) -> None:
         self.overlay = Overlay()
         self.counts = BusCounts()
@@ -100,6 +102,8 @@ class Bus:
         self._plan = plan
         self._loop = loop
         self._meter = meter
+        self._log = log
+        self._name = name
         self._host_of = config.host_of()
         self._rates_bps = config.rates_bps()
         self._losses = config.losses()
@@ -270,7 +274,12 @@ class Bus:
     def _release(self, receiver: NodeId, stamp: Stamp, frame: Frame) -> None:
         reading = self._loop.clock.reading()
         now_s = reading.emulated_at(time.monotonic())
-        self._meter.frame(now_s - stamp.due_s, reading.rate)
+        if self._meter.frame(now_s - stamp.due_s, reading.rate):
+            fields: dict[str, str | int | float] = {
+                "late_s": round(now_s - stamp.due_s, 6),
+                "from": int(stamp.from_node),
+            }
+            self._log.note(now_s, self._name, Note("late-frame", frame.trace, fields))
         if isinstance(frame.body, Probe) and frame.destination == receiver:
             size = size_on_link_bytes(frame)
             arrival = Arrival(frame.source, frame.body.number, stamp.sent_s, stamp.due_s, now_s, size)

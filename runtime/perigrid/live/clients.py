@@ -165,16 +165,12 @@ class JobClient:
                     raise UsageError(f"job {spec.job} was refused: {cause}.")
                 case _:
                     waiting += self._do(machine, action, on)
-        raise ProtocolError(
-            f"the client of job {spec.job} has nothing left to do, and the job has not ended."
-        )
+        raise ProtocolError(f"the client of job {spec.job} has nothing left to do, and the job has not ended.")
 
     def jobs(self) -> tuple[JobSummary, ...]:
         """The jobs that the controller knows, in the order of their admission."""
         answer = self._ask(self._stub.List, jobs_pb2.ListRequest())
-        return tuple(
-            JobSummary(j.job, j.state, j.done, j.shards, j.attempts, j.priority) for j in answer.jobs
-        )
+        return tuple(JobSummary(j.job, j.state, j.done, j.shards, j.attempts, j.priority) for j in answer.jobs)
 
     def cancel(self, job: str) -> None:
         """End a job; its open shards end as CANCELLED. UsageError for an unknown one."""
@@ -200,13 +196,10 @@ class JobClient:
             if error.code() in REFUSALS:
                 raise UsageError(_sentence(error.details())) from error
             raise LinkBroken(
-                f"the job service at {self.address} does not answer ({_cause(error)}); look at "
-                "`perigrid status`."
+                f"the job service at {self.address} does not answer ({_cause(error)}); look at `perigrid status`."
             ) from error
 
-    def _do(
-        self, machine: Client, action: ClientAction, on: Callable[[JobEvent], None]
-    ) -> list[ClientAction]:
+    def _do(self, machine: Client, action: ClientAction, on: Callable[[JobEvent], None]) -> list[ClientAction]:
         match action:
             case AskSubmit(spec):
                 return self._submit(machine, spec)
@@ -235,14 +228,10 @@ class JobClient:
             return self._failed(machine, spec.job, error)
         self._lost_since_s = None
         until_sky_s = answer.until_sky_s if answer.HasField("until_sky_s") else None
-        admitted = Admitted(
-            answer.job, answer.tiles, answer.shards, answer.again, answer.waits_for, until_sky_s
-        )
+        admitted = Admitted(answer.job, answer.tiles, answer.shards, answer.again, answer.waits_for, until_sky_s)
         return machine.handle(Said(admitted))
 
-    def _watch(
-        self, machine: Client, job: str, cursor: int, on: Callable[[JobEvent], None]
-    ) -> list[ClientAction]:
+    def _watch(self, machine: Client, job: str, cursor: int, on: Callable[[JobEvent], None]) -> list[ClientAction]:
         request = jobs_pb2.WatchRequest(job=job, cursor=cursor)
         stream = self._stub.Watch(request, timeout=self._left_s(job))
         try:
@@ -339,16 +328,14 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     satellites_up: int
     links_up: int
     links: tuple[LinkStatus, ...]
+    links_cut: int
+    satellites_lost: tuple[str, ...]
     valid_for_latency: bool | None
     lateness: LatenessStatus
     bytes_over_lasers: int
     bytes_over_ground_links: int = 0
     bytes_of_replicas: int = 0
     preloaded: tuple[str, ...] = ()
-
-    def cut(self) -> int:
-        """Number of links that a fault has cut."""
-        return sum(link.state == "cut" for link in self.links)
 
 
 class SupervisorClient:
@@ -429,8 +416,7 @@ class SupervisorClient:
                     f"({error.details()}); start the constellation with `perigrid up`."
                 ) from error
             raise EnvironmentProblem(
-                f"the supervisor of {self._run.name} could not do it ({_cause(error)}); see "
-                f"{self._run.path / 'log'}."
+                f"the supervisor of {self._run.name} could not do it ({_cause(error)}); see {self._run.path / 'log'}."
             ) from error
 
 
@@ -440,9 +426,7 @@ def _read_reply(job: str, reply: jobs_pb2.WatchReply) -> Row | Ended:
         e = reply.ended
         return Ended(JobEnded(job, e.outcome, e.ended_sky_s, e.attempts, e.duplicates, e.conflicts))
     if kind != "row":
-        raise ProtocolError(
-            f"job {job}: the job service said something unknown; use clients of its own version."
-        )
+        raise ProtocolError(f"job {job}: the job service said something unknown; use clients of its own version.")
     row = reply.row
     ending: ShardAccepted | ShardFailed
     if row.failure:

@@ -95,9 +95,7 @@ class ClockPage:
                 self._version = version
                 self._reading = Reading(wall_s, emulated_s, rate, free)
                 return self._reading
-        raise CorruptFile(
-            f"clock page {self.path} stays half written: its supervisor died; run `perigrid down`."
-        )
+        raise CorruptFile(f"clock page {self.path} stays half written: its supervisor died; run `perigrid down`.")
 
     def now_s(self) -> float:
         """Emulated seconds since the epoch, now."""

@@ -44,8 +44,8 @@ class ModelFile(msgspec.Struct, frozen=True):
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration of a run.
 
-    `rate` and `free` are the clock's; `preloaded` lists what was put in place instead of crossing a link; `seed` decides
-    which frames are lost.
+    `rate` and `free` are the clock's; `preloaded` lists what was put in place instead of crossing a link; `seed`
+    decides which frames are lost.
     """
 
     version: int
@@ -102,9 +102,7 @@ def read_config(folder: Path) -> RunConfig:
     try:
         config = msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=RunConfig)
     except (OSError, msgspec.MsgspecError) as error:
-        raise CorruptFile(
-            f"{folder / CONFIG_FILE} cannot be read ({error}); bring the run up again."
-        ) from error
+        raise CorruptFile(f"{folder / CONFIG_FILE} cannot be read ({error}); bring the run up again.") from error
     if config.version != CONFIG_VERSION:
         raise CorruptFile(f"{folder / CONFIG_FILE} has version {config.version}, this is {CONFIG_VERSION}.")
     return config

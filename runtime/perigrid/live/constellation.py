@@ -42,6 +42,7 @@ class Process:
     name: str
     pid: int = 0
     ready: bool = False
+    warm: bool = False
     wanted: bool = True
     restarts: int = 0
     address: str = ""
@@ -94,12 +95,30 @@ class Constellation:
                 process.ready, process.address = True, text.strip()
                 process.changed.set()
                 self._process_ready(process)
+            elif verb == "warm":
+                process.warm = True
             elif verb == "exit":
                 self._process_ended(process, text)
 
     def all_ready(self) -> bool:
         """Does everything serve?"""
         return all(process.ready for process in self.processes.values())
+
+    def settled(self) -> bool:
+        """Are all payloads warm, and all copies of captures where they shall be?"""
+        payloads = [p for p in self.processes.values() if p.name.startswith(PAYLOAD_PREFIX)]
+        if not all(p.warm or not p.wanted for p in payloads):
+            return False
+        held = {(state.name, capture) for state in self.states() for capture in state.captures}
+        host_of = self.config.host_of()
+        wanted = {
+            (host_of[node], f"{self.mesh.names[node]}:{capture.name}")
+            for capture in self.config.catalogue.captures
+            for node in capture.replicas
+            if self.mesh.names[node] not in self.dead_satellites
+            and self.mesh.names[capture.owner] not in self.dead_satellites
+        }
+        return wanted <= held
 
     def _process_ready(self, process: Process) -> None:
         if self.started and not process.name.startswith(PAYLOAD_PREFIX):
@@ -147,9 +166,7 @@ class Constellation:
         directions = [(one, two)] if one_way else [(one, two), (two, one)]
         with self._lock:
             now_s = self.clock.now_s()
-            self._set(
-                Overlay(0, {**dict.fromkeys(directions, now_s), **self.overlay.cuts}, self.overlay.dead)
-            )
+            self._set(Overlay(0, {**dict.fromkeys(directions, now_s), **self.overlay.cuts}, self.overlay.dead))
 
     def heal(self, a: str, b: str) -> None:
         """Light passes again; the terminals acquire each other anew."""
@@ -211,9 +228,7 @@ class Constellation:
                 each.wanted = True
                 self._order(f"fork {each.name} again")
         if not process.changed.wait(BOOT_LIMIT_S):
-            raise EnvironmentProblem(
-                f"{name} did not boot within {BOOT_LIMIT_S:g} s; see the run's log folder."
-            )
+            raise EnvironmentProblem(f"{name} did not boot within {BOOT_LIMIT_S:g} s; see the run's log folder.")
         with self._lock:
             self.dead_satellites.pop(name, None)
 
@@ -235,9 +250,7 @@ class Constellation:
                 protocol.Cut(from_node=a, to_node=b, since_sky_s=since_s)
                 for (a, b), since_s in self.overlay.cuts.items()
             ],
-            dead=[
-                protocol.Dead(node=node, since_sky_s=since_s) for node, since_s in self.overlay.dead.items()
-            ],
+            dead=[protocol.Dead(node=node, since_sky_s=since_s) for node, since_s in self.overlay.dead.items()],
         )
         self._ask_all(lambda stub: stub.Overlay.future(request, timeout=CALL_LIMIT_S))
 

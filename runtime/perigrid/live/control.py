@@ -18,6 +18,7 @@ import grpc
 from perigrid.errors import PerigridError
 from perigrid.live.host import Host
 from perigrid.mesh.topology import LinkKind
+from perigrid.node.satellite import Satellite
 from perigrid.node.terminals import Overlay
 from perigrid.units import NodeId
 from perigrid.wire.generated import control_pb2 as protocol
@@ -112,6 +113,12 @@ def _state(host: Host, errors: bool) -> protocol.HostState:
         ground_bytes=counts.bytes_by_kind.get(LinkKind.RADIO, 0),
         replica_bytes=counts.replica_bytes,
         nodes=[driver.name for driver in host.drivers.values()],
+        captures=[
+            f"{driver.name}:{capture}"
+            for driver in host.drivers.values()
+            if isinstance(driver.machine, Satellite)
+            for capture in driver.machine.captures
+        ],
         busy_cpu_s=time.process_time(),
     )
     if errors:
@@ -132,9 +139,7 @@ def _state(host: Host, errors: bool) -> protocol.HostState:
 
 def serve_control(host: Host) -> grpc.Server:
     """Start the control service on this process's control socket."""
-    server = grpc.server(
-        ThreadPoolExecutor(2, thread_name_prefix="control"), options=[("grpc.so_reuseport", 0)]
-    )
+    server = grpc.server(ThreadPoolExecutor(2, thread_name_prefix="control"), options=[("grpc.so_reuseport", 0)])
     register: Any = protocol_grpc.add_HostControlServicer_to_server
     register(HostControl(host), server)
     server.add_insecure_port(f"unix:sockets/{host.name}.control")

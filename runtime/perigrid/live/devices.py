@@ -62,7 +62,7 @@ class PayloadGroup:
 
 
 class Device:
-    """The computer of one satellite. `service_s` is emulated seconds a tile by model; None on a free clock."""
+    """The computer of one satellite. `service_s` gives emulated seconds a tile by model; None on a free clock."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Device:
         loop: Loop,
         flash: Flash,
         catalogue: Catalogue,
-        service_s: dict[str, float] | None,
+        service_s: Callable[[], dict[str, float]] | None,
         meter: LatenessMeter,
         group: PayloadGroup,
     ) -> None:
@@ -156,7 +156,7 @@ class Device:
         return request
 
     def _service(self, model: str, shard: Shard) -> float:
-        return 0.0 if self._service_s is None else self._service_s[model] * len(shard.tiles)
+        return 0.0 if self._service_s is None else self._service_s()[model] * len(shard.tiles)
 
     def _answered(self, number: int, running: _Running, done: grpc.Future) -> None:
         """In gRPC's thread: hash the result there, and go on in the loop's."""
@@ -172,9 +172,7 @@ class Device:
         cpu_s = response.parameters["cpu_s"].double_param
         self._loop.soon(lambda: self._computed(number, running, blob, desk_wait_s, cpu_s))
 
-    def _computed(
-        self, number: int, running: _Running, blob: HeldBlob, desk_wait_s: float, cpu_s: float
-    ) -> None:
+    def _computed(self, number: int, running: _Running, blob: HeldBlob, desk_wait_s: float, cpu_s: float) -> None:
         self._leave(number)
         action = running.action
         if self._service_s is None:

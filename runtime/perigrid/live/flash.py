@@ -59,9 +59,7 @@ class Flash:
         _write_whole(path, views)
         return mapped(path, digest), True
 
-    def keep_result(
-        self, job: str, shard: int, pieces: tuple[Piece, ...], digest: bytes, stages: Stages
-    ) -> None:
+    def keep_result(self, job: str, shard: int, pieces: tuple[Piece, ...], digest: bytes, stages: Stages) -> None:
         """Write a finished result."""
         header = msgspec.msgpack.encode(_ResultHeader(job, shard, digest, stages))
         views = [view_of(piece) for piece in pieces]

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from perigrid.errors import EnvironmentProblem, UsageError
+from perigrid.live.blobs import held
 from perigrid.live.bus import Bus
 from perigrid.live.clock import ClockPage
 from perigrid.live.config import RunConfig, map_segment, open_plan, read_config, read_overlay, segment_path
@@ -33,7 +35,6 @@ from perigrid.node.satellite import Satellite, SatelliteConfig
 from perigrid.node.station import Station
 from perigrid.node.terminals import Overlay, Terminals
 from perigrid.node.transfers import chunk_bytes
-from perigrid.live.blobs import held
 from perigrid.units import NodeId
 
 WORKER_READY_LIMIT_S = 60.0
@@ -51,7 +52,7 @@ class Host:
         self.loop = Loop(ClockPage(folder / "clock.page"))
         self.meter = LatenessMeter()
         self.log = EventLog(folder / "events" / f"{name}.jsonl", name)
-        self.bus = Bus(name, self.config, self.plan, self.loop, self.meter)
+        self.bus = Bus(name, self.config, self.plan, self.loop, self.meter, self.log)
         self.bus.overlay = read_overlay(folder)
         self.drivers: dict[NodeId, NodeDriver] = {}
         self.tell: Callable[[int, Reply], None] = lambda client, reply: None
@@ -96,9 +97,7 @@ class Host:
             equipment = self._ground()
             boot = equipment.journal.boots()
             satellites = self.mesh.satellite_ids
-            control = ControllerConfig(
-                ground, satellites, self.mesh.names, scenario.models, self.config.lease_s
-            )
+            control = ControllerConfig(ground, satellites, self.mesh.names, scenario.models, self.config.lease_s)
             machine = Controller(control, boot, self.config.catalogue, self.plan, self.routes)
             booted = ControllerBooted(equipment.journal.records())
         else:
@@ -127,9 +126,7 @@ class Host:
         for driver in list(self.drivers.values()):
             driver.look()
 
-    def probe(
-        self, source: NodeId, destination: NodeId, times_s: list[float], payload_bytes: int, bulk: bool
-    ) -> None:
+    def probe(self, source: NodeId, destination: NodeId, times_s: list[float], payload_bytes: int, bulk: bool) -> None:
         """Send probes from a node of this process at these sky times: frames without custody that mean nothing."""
         driver = self.drivers[source]
         relay = driver.machine.relay
@@ -141,9 +138,7 @@ class Host:
 
             def send(number: int = number, priority: Priority = priority) -> None:
                 body = Probe(number)
-                for frame in relay.sender.frames(
-                    destination, body, priority=priority, payload=payload, chunk=chunk
-                ):
+                for frame in relay.sender.frames(destination, body, priority=priority, payload=payload, chunk=chunk):
                     if link in driver.terminals.up:
                         self.bus.send(source, link, frame)
 
@@ -158,7 +153,8 @@ class Host:
                 driver.do(machine.replicate(driver.now(), capture.name))
 
     def _device(self, name: str, flash: Flash) -> Device:
-        service_s = None if self.config.free else read_service_times(self._folder)
+        # Read when the first task needs them: they are measured once all processes are there.
+        service_s = None if self.config.free else cache(lambda: read_service_times(self._folder))
         device = Device(name, self.loop, flash, self.config.catalogue, service_s, self.meter, self._group)
         if self.config.scenario.models and not device.wait_ready(WORKER_READY_LIMIT_S):
             raise EnvironmentProblem(

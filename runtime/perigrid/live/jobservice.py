@@ -76,9 +76,7 @@ class JobService(protocol_grpc.JobServiceServicer):
     def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
         """Stream a job's endings from a cursor on."""
         if self._watchers >= MAX_WATCHERS:
-            context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} watches are open, which is the limit"
-            )
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} watches are open, which is the limit")
         self._watchers += 1
         client = next(self._numbers)
         replies = self._queues[client] = queue.SimpleQueue()
@@ -135,9 +133,7 @@ class JobService(protocol_grpc.JobServiceServicer):
             return context.abort(grpc.StatusCode.NOT_FOUND, _cause(reply))
         answer = protocol.Jobs()
         for job, state, done, shards, attempts, priority in reply.jobs:
-            answer.jobs.add(
-                job=job, state=state, done=done, shards=shards, attempts=attempts, priority=priority
-            )
+            answer.jobs.add(job=job, state=state, done=done, shards=shards, attempts=attempts, priority=priority)
         return answer
 
     def _ask(self, context: grpc.ServicerContext, make: Any) -> Reply:
@@ -147,9 +143,7 @@ class JobService(protocol_grpc.JobServiceServicer):
         try:
             return replies.get(timeout=ANSWER_LIMIT_S)
         except queue.Empty:
-            context.abort(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"the controller did not answer in {ANSWER_LIMIT_S:g} s"
-            )
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"the controller did not answer in {ANSWER_LIMIT_S:g} s")
             raise
         finally:
             self._queues.pop(client, None)
@@ -205,9 +199,7 @@ def serve_jobs(host: Host, ground: Ground, port: int) -> tuple[grpc.Server, str]
     try:
         bound = server.add_insecure_port(f"127.0.0.1:{port}")
     except RuntimeError as error:
-        raise NameInUse(
-            f"port {port} on 127.0.0.1 is in use ({error}); give another --port, or none."
-        ) from error
+        raise NameInUse(f"port {port} on 127.0.0.1 is in use ({error}); give another --port, or none.") from error
     if bound == 0:
         raise EnvironmentProblem(f"cannot listen on 127.0.0.1:{port}; give another --port, or none.")
     server.start()

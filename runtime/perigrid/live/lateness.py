@@ -71,15 +71,17 @@ class LatenessMeter:
         self.rate_that_holds = float("inf")
         self.errors_wall_s: deque[float] = deque(maxlen=MAX_ERRORS_KEPT)
 
-    def frame(self, late_s: float, rate: float) -> None:
-        """A frame was released `late_s` emulated seconds after its due time."""
+    def frame(self, late_s: float, rate: float) -> bool:
+        """A frame was released `late_s` emulated seconds after its due time; whether that is late."""
         self.frames += 1
         self.errors_wall_s.append(late_s / rate if rate else 0.0)
         if late_s > self.worst_frame_s:
             self.worst_frame_s = late_s
-        if late_s > TOLERANCE_S:
-            self.frames_late += 1
-            self.rate_that_holds = min(self.rate_that_holds, rate * TOLERANCE_S / late_s * RATE_HEADROOM)
+        if late_s <= TOLERANCE_S:
+            return False
+        self.frames_late += 1
+        self.rate_that_holds = min(self.rate_that_holds, rate * TOLERANCE_S / late_s * RATE_HEADROOM)
+        return True
 
     def inference(self, service_s: float, taken_wall_s: float, late_s: float) -> None:
         """An inference of `service_s` emulated seconds took `taken_wall_s` here, and was `late_s` emulated late."""
@@ -87,9 +89,7 @@ class LatenessMeter:
         self.worst_inference_s = max(self.worst_inference_s, late_s)
         if late_s > TOLERANCE_S:
             self.inferences_late += 1
-            self.rate_that_holds = min(
-                self.rate_that_holds, (service_s + TOLERANCE_S) / taken_wall_s * RATE_HEADROOM
-            )
+            self.rate_that_holds = min(self.rate_that_holds, (service_s + TOLERANCE_S) / taken_wall_s * RATE_HEADROOM)
 
     def total(self) -> Lateness:
         """The counts so far."""

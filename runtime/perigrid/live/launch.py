@@ -129,9 +129,7 @@ def _wait_ready(
     while True:
         left_s = end_s - time.monotonic()
         if left_s <= 0:
-            raise EnvironmentProblem(
-                f"the constellation was not up after {READY_LIMIT_S:g} s; see {run.path / 'log'}."
-            )
+            raise EnvironmentProblem(f"the constellation was not up after {READY_LIMIT_S:g} s; see {run.path / 'log'}.")
         readable, _, _ = select.select([reports], [], [], left_s)
         if not readable:
             continue

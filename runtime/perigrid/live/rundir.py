@@ -84,12 +84,7 @@ class RunDirectory:
 
         NameInUse where that run is up.
         """
-        if (
-            not name
-            or len(name) > MAX_NAME_LENGTH
-            or not set(name) <= JOB_ID_CHARACTERS
-            or name.startswith(".")
-        ):
+        if not name or len(name) > MAX_NAME_LENGTH or not set(name) <= JOB_ID_CHARACTERS or name.startswith("."):
             raise UsageError(
                 f"run name {name!r}: use 1 to {MAX_NAME_LENGTH} letters, digits, '-', '_' or '.', not starting "
                 "with '.', since it names a folder."
@@ -102,9 +97,7 @@ class RunDirectory:
                     f"--name {name}`, or give this one another --name."
                 )
             if not run.run_json.exists() and any(run.path.iterdir()):
-                raise NameInUse(
-                    f"{run.path} exists and is not a run's directory; give another --name or --root."
-                )
+                raise NameInUse(f"{run.path} exists and is not a run's directory; give another --name or --root.")
             shutil.rmtree(run.path)
         try:
             run.path.mkdir(mode=0o700, parents=True)
@@ -172,9 +165,7 @@ class RunDirectory:
         try:
             return msgspec.json.decode(text, type=RunInfo)
         except msgspec.MsgspecError as error:
-            raise CorruptFile(
-                f"{self.run_json} is not readable ({error}); bring the run up again."
-            ) from error
+            raise CorruptFile(f"{self.run_json} is not readable ({error}); bring the run up again.") from error
 
     def write(self, info: RunInfo) -> None:
         """Replace run.json at once: a reader sees the old one or the new one."""

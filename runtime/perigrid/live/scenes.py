@@ -131,9 +131,7 @@ def load_scene(
             "path, ending in .npz"
         )
     if not path.is_file():
-        raise MissingFile(
-            f"there is no scene file at {path}: check the path; it is relative to the current folder"
-        )
+        raise MissingFile(f"there is no scene file at {path}: check the path; it is relative to the current folder")
     bands = to_capture(_read_npz(path, "img"), str(path))
     digest = file_sha256(path)
     return Scene(path.stem, bands, STANDARD_BANDS[: len(bands)], None, digest, str(path))
@@ -150,17 +148,13 @@ def to_capture(image: NDArray[Any], where: str) -> NDArray[np.float32]:
             f"{where}: an image of shape {image.shape} has {image.ndim} dimensions: give [H,W,C] or [C,H,W]"
         )
     if image.dtype.kind not in "fiu":
-        raise DataError(
-            f"{where}: an image of dtype {image.dtype} holds no real numbers: give reflectance as float32"
-        )
+        raise DataError(f"{where}: an image of dtype {image.dtype} holds no real numbers: give reflectance as float32")
     bands_last = image.shape[2] < image.shape[0]
     turned = image.transpose(2, 0, 1) if bands_last else image
     count, height, width = turned.shape
     if not 1 <= count <= len(STANDARD_BANDS):
         order = ", ".join(STANDARD_BANDS)
-        raise DataError(
-            f"{where}: an image of shape {image.shape} has {count} bands: give the first 1 to 6 of {order}"
-        )
+        raise DataError(f"{where}: an image of shape {image.shape} has {count} bands: give the first 1 to 6 of {order}")
     if min(height, width) < MIN_SIDE_PX:
         raise DataError(
             f"{where}: {height} x {width} pixels are less than a tile of {MIN_SIDE_PX}: give a larger image"
@@ -223,9 +217,7 @@ def _find(entry: SceneEntry, search: SceneSearch, download: bool, progress: Prog
                 "installed: "
                 "pip install 'perigrid[eo]'"
             )
-        return check_sha256(
-            path, entry.sha256, f"pip install --force-reinstall {entry.package}=={entry.version}"
-        )
+        return check_sha256(path, entry.sha256, f"pip install --force-reinstall {entry.package}=={entry.version}")
     cached = search.cache / "scenes" / entry.file
     for path in (*(folder / entry.file for folder in search.data), cached):
         if path.is_file():
@@ -264,9 +256,7 @@ def _save(answer: IO[bytes], part: Path, total: int, progress: Progress | None) 
         while block := answer.read(BLOCK_BYTES):
             done += len(block)
             if done > MAX_CAPTURE_BYTES:
-                raise CorruptFile(
-                    f"{part.name} is more than {MAX_CAPTURE_BYTES} bytes: that is not the scene"
-                )
+                raise CorruptFile(f"{part.name} is more than {MAX_CAPTURE_BYTES} bytes: that is not the scene")
             file.write(block)
             if progress is not None:
                 progress(done, total)
@@ -299,9 +289,7 @@ def _check_header(file: Any, path: Path, key: str) -> None:
     items = int(np.prod(shape, dtype=object)) if shape else 1
     # The bound is on float32, the form that the capture takes; a file of doubles may be twice that.
     if 4 * items > MAX_CAPTURE_BYTES or dtype.itemsize * items > 2 * MAX_CAPTURE_BYTES:
-        raise DataError(
-            f"{path}: array {key!r} of shape {shape} is more than {MAX_CAPTURE_BYTES} bytes: cut it first"
-        )
+        raise DataError(f"{path}: array {key!r} of shape {shape} is more than {MAX_CAPTURE_BYTES} bytes: cut it first")
 
 
 def _read_scenes(path: Path) -> dict[str, SceneEntry]:

@@ -149,8 +149,7 @@ class SharedRegions:
         region = self.find(name)
         if offset < 0 or byte_size < 0 or offset + byte_size > region.byte_size:
             raise DataError(
-                f"bytes {offset} to {offset + byte_size} are outside region {name!r}, which has "
-                f"{region.byte_size}"
+                f"bytes {offset} to {offset + byte_size} are outside region {name!r}, which has {region.byte_size}"
             )
         return region, region.memory[offset : offset + byte_size]
 
@@ -162,13 +161,9 @@ class SharedRegions:
             # Without O_NONBLOCK the opening of a pipe would wait for its other end.
             descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError as error:
-            raise MissingFile(
-                f"key {key!r} names no shared memory: {path} is not there; create it first"
-            ) from error
+            raise MissingFile(f"key {key!r} names no shared memory: {path} is not there; create it first") from error
         except OSError as error:
-            raise DataError(
-                f"key {key!r} cannot be opened ({error}): check who may read and write {path}"
-            ) from error
+            raise DataError(f"key {key!r} cannot be opened ({error}): check who may read and write {path}") from error
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
@@ -190,9 +185,7 @@ class SharedRegions:
             raise DataError(f"key {key!r}: this worker has no folder of regions; use POSIX shared memory")
         relative = key.removeprefix(FILE_PREFIX)
         if not relative or "\0" in relative:
-            raise DataError(
-                f"key {key!r} names no file: write {FILE_PREFIX}<path relative to the worker's folder>"
-            )
+            raise DataError(f"key {key!r} names no file: write {FILE_PREFIX}<path relative to the worker's folder>")
         try:
             path = (self._root / relative).resolve()
         except (OSError, RuntimeError) as error:
@@ -226,9 +219,7 @@ def read_inputs(request: Any, declared: Iterable[Tensor], regions: SharedRegions
             inputs[tensor.name] = _from_region(tensor, shape, regions)
         elif uses_raw:
             if not raw:
-                raise DataError(
-                    f"input {tensor.name!r} has no bytes: give one of raw_input_contents for each input"
-                )
+                raise DataError(f"input {tensor.name!r} has no bytes: give one of raw_input_contents for each input")
             inputs[tensor.name] = Input(_from_bytes(raw.pop(0), tensor, shape), None)
         else:
             inputs[tensor.name] = Input(_from_typed(tensor, shape), None)
@@ -242,9 +233,7 @@ def read_inputs(request: Any, declared: Iterable[Tensor], regions: SharedRegions
 
 def _check_declared(tensor: Any, declared: Tensor) -> tuple[int, ...]:
     if tensor.datatype != declared.dtype:
-        raise DataError(
-            f"input {tensor.name!r} has datatype {tensor.datatype!r}: it must be {declared.dtype!r}"
-        )
+        raise DataError(f"input {tensor.name!r} has datatype {tensor.datatype!r}: it must be {declared.dtype!r}")
     shape = tuple(tensor.shape)
     fits = len(shape) == len(declared.shape) and all(
         size > 0 and known in (-1, size) for size, known in zip(shape, declared.shape, strict=True)
@@ -288,9 +277,7 @@ def _region_of(name: str, parameters: Any, regions: SharedRegions) -> tuple[Regi
 def _from_typed(tensor: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     field = _TYPED_FIELD.get(tensor.datatype)
     if field is None:
-        raise DataError(
-            f"input {tensor.name!r}: {tensor.datatype} has no typed contents; use raw_input_contents"
-        )
+        raise DataError(f"input {tensor.name!r}: {tensor.datatype} has no typed contents; use raw_input_contents")
     count = math.prod(shape)
     values = getattr(tensor.contents, field)
     if count > MAX_TYPED_ELEMENTS:
@@ -300,9 +287,7 @@ def _from_typed(tensor: Any, shape: tuple[int, ...]) -> NDArray[Any]:
             "raw_input_contents"
         )
     if len(values) != count:
-        raise DataError(
-            f"input {tensor.name!r} has {len(values)} elements in {field}: its shape takes {count}"
-        )
+        raise DataError(f"input {tensor.name!r} has {len(values)} elements in {field}: its shape takes {count}")
     try:
         array: NDArray[Any] = np.array(list(values), DTYPES[tensor.datatype]).reshape(shape)
     except OverflowError as error:
@@ -318,9 +303,7 @@ def read_outputs(request: Any, declared: Iterable[Tensor], regions: SharedRegion
     outputs: list[Output] = []
     for wanted in request.outputs:
         if wanted.name not in names or any(output.name == wanted.name for output in outputs):
-            raise DataError(
-                f"output {wanted.name!r} is unknown or asked for twice: there are {', '.join(names)}"
-            )
+            raise DataError(f"output {wanted.name!r} is unknown or asked for twice: there are {', '.join(names)}")
         if "classification" in wanted.parameters:
             raise DataError(f"output {wanted.name!r}: classification is not offered here; ask for the tensor")
         if "shared_memory_region" not in wanted.parameters:
@@ -328,9 +311,7 @@ def read_outputs(request: Any, declared: Iterable[Tensor], regions: SharedRegion
             continue
         region, memory, offset = _region_of(wanted.name, wanted.parameters, regions)
         if region.read_only:
-            raise DataError(
-                f"output {wanted.name!r} cannot go to region {region.name!r}, which is only for reading"
-            )
+            raise DataError(f"output {wanted.name!r} cannot go to region {region.name!r}, which is only for reading")
         outputs.append(Output(wanted.name, region, memory, offset))
     return outputs
 

@@ -40,6 +40,9 @@ from perigrid.wire.generated import control_pb2_grpc as protocol_grpc
 LOOK_S = 0.05
 PLAN_AHEAD_S = 1800.0
 END_LIMIT_S = 1.5
+SETTLING_RATE = 0.02
+SETTLING_LOOK_S = 0.1
+SETTLING_LIMIT_S = 30.0
 SOCKET = "sockets/supervisor"
 
 
@@ -53,6 +56,9 @@ class Supervisor:
         self.clock = ClockPage.create(self.folder / "clock.page", self.config.free)
         self.stopping = threading.Event()
         self.service_s: dict[str, float] = {}
+        self.settled = False
+        self._settle_until_s: float | None = None
+        self._settle_look_s = 0.0
         self._launcher = reports_to_launcher
         self._reports, write_end = os.pipe()
         self._cores = CoreServer(Path(CORES_SOCKET), self.config.cores)
@@ -93,9 +99,10 @@ class Supervisor:
                 return None
         constellation.started = True
         server = self._serve()
-        self.clock.set_rate(self.config.rate)
         self.run_directory.write(self.info())
         self._tell_launcher(ready="")
+        # The clock stands until the machine has been measured, which wants it quiet.
+        self._order("measure all now")
         return server
 
     def info(self) -> RunInfo:
@@ -132,6 +139,7 @@ class Supervisor:
         while not self.stopping.is_set():
             if not self._hear(LOOK_S):
                 return
+            self._settle()
             self._due_faults()
             self._extend_plan()
 
@@ -147,22 +155,32 @@ class Supervisor:
         for line in lines:
             report = line.decode(errors="replace")
             if report.startswith("loaded "):
-                self._loaded(report.removeprefix("loaded "))
+                self._tell_launcher(progress="models loaded; starting satellites")
+                self.constellation.start_all()
+            elif report.startswith("measured zygote "):
+                self._measured(report.removeprefix("measured zygote "))
             else:
                 self.constellation.heard(report)
                 if self.constellation.started:
                     self.run_directory.write(self.info())
         return True
 
-    def _loaded(self, text: str) -> None:
+    def _measured(self, text: str) -> None:
         measured_s = msgspec.json.decode(text, type=dict[str, float])
-        try:
-            self.service_s = write_service_times(self.folder, self.config.scenario.device, measured_s)
-        except PerigridError as error:
-            self.constellation.failure = (error.exit_code, str(error))
+        self.service_s = write_service_times(self.folder, self.config.scenario.device, measured_s)
+        self.clock.set_rate(min(self.config.rate, SETTLING_RATE))
+        self._settle_until_s = time.monotonic() + SETTLING_LIMIT_S
+
+    def _settle(self) -> None:
+        """Let time pass slowly until everything is in place: the copying of captures is a burst that no desk keeps up
+        with at a rate that suits the work to come."""
+        if self._settle_until_s is None or time.monotonic() < self._settle_look_s:
             return
-        self._tell_launcher(progress="models loaded; starting satellites")
-        self.constellation.start_all()
+        self._settle_look_s = time.monotonic() + SETTLING_LOOK_S
+        if self.constellation.settled() or time.monotonic() > self._settle_until_s:
+            self._settle_until_s = None
+            self.settled = True
+            self.clock.set_rate(self.config.rate)
 
     def _due_faults(self) -> None:
         while self._faults and self._faults[0].at_s <= self.clock.now_s():
@@ -216,9 +234,7 @@ class Supervisor:
             return
 
     def _serve(self) -> grpc.Server:
-        server = grpc.server(
-            ThreadPoolExecutor(4, thread_name_prefix="control"), options=[("grpc.so_reuseport", 0)]
-        )
+        server = grpc.server(ThreadPoolExecutor(4, thread_name_prefix="control"), options=[("grpc.so_reuseport", 0)])
         register: Any = protocol_grpc.add_SupervisorServicer_to_server
         register(SupervisorService(self), server)
         server.add_insecure_port(f"unix:{SOCKET}")
@@ -261,6 +277,7 @@ class SupervisorService(protocol_grpc.SupervisorServicer):
         """How everything is."""
         supervisor = self._supervisor
         found = status(self._constellation, supervisor.plan, supervisor.info(), supervisor.service_s)
+        found["settled"] = supervisor.settled
         return protocol.RunStatus(json=msgspec.json.encode(found).decode())
 
     def Down(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802

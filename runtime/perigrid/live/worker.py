@@ -124,9 +124,7 @@ class Turn:
 
     def _check_alive(self) -> None:
         if not self._alive():
-            raise LinkBroken(
-                "the request was cancelled or its deadline has passed: nothing more is computed for it"
-            )
+            raise LinkBroken("the request was cancelled or its deadline has passed: nothing more is computed for it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +171,9 @@ class Worker:
         """What is served under a name; MissingFile for an unknown name or version."""
         served = self._served.get(name)
         if served is None:
-            raise MissingFile(
-                f"worker {self.name!r} has no model {name!r}: it serves {', '.join(self._served)}"
-            )
+            raise MissingFile(f"worker {self.name!r} has no model {name!r}: it serves {', '.join(self._served)}")
         if version not in ("", MODEL_VERSION):
-            raise MissingFile(
-                f"model {name!r} has no version {version!r}: ask for {MODEL_VERSION!r} or for none"
-            )
+            raise MissingFile(f"model {name!r} has no version {version!r}: ask for {MODEL_VERSION!r} or for none")
         return served
 
     def infer(self, request: Any, alive: Alive) -> Any:
@@ -198,9 +192,7 @@ class Worker:
             arrays = self._masks(served, inputs, turn) if served.masks else self._bare(served, inputs, turn)
         finally:
             turn.end()
-        response = protocol.ModelInferResponse(
-            model_name=served.name, model_version=MODEL_VERSION, id=request.id
-        )
+        response = protocol.ModelInferResponse(model_name=served.name, model_version=MODEL_VERSION, id=request.id)
         declared = {tensor.name: tensor for tensor in served.outputs}
         for output in outputs:
             write_output(response, output, declared[output.name], arrays[output.name])
@@ -214,8 +206,7 @@ class Worker:
         batch = max(batches, default=1)
         if batch > entry.canonical_batch and not entry.batch_invariant:
             raise DataError(
-                f"model {served.name!r} gives other bits in other batches: send {entry.canonical_batch} a "
-                "request"
+                f"model {served.name!r} gives other bits in other batches: send {entry.canonical_batch} a request"
             )
         if batch > MAX_BATCH:
             raise DataError(f"a batch of {batch} is more than {MAX_BATCH}: send it in several requests")
@@ -226,9 +217,7 @@ class Worker:
     def _masks(self, served: Served, inputs: Mapping[str, Input], turn: Turn) -> dict[str, NDArray[Any]]:
         capture, windows = inputs["capture"], inputs["windows"].array
         if len(windows) > MAX_WINDOWS:
-            raise DataError(
-                f"{len(windows)} windows are more than {MAX_WINDOWS}: send them in several requests"
-            )
+            raise DataError(f"{len(windows)} windows are more than {MAX_WINDOWS}: send them in several requests")
         tile_px = served.model.tile_px or 0
         _check_windows(windows, capture.array.shape, tile_px)
         masks = np.empty((len(windows), tile_px**2 // PIXELS_PER_BYTE), np.uint8)
@@ -296,9 +285,7 @@ def read_due(parameters: Any) -> float:
         raise DataError("the parameter due_s is no number: send it as double_param, in seconds")
     due_s = float(getattr(parameter, kind))
     if math.isnan(due_s):
-        raise DataError(
-            "the parameter due_s is NaN: send the seconds at which the answer is due, or leave it out"
-        )
+        raise DataError("the parameter due_s is NaN: send the seconds at which the answer is due, or leave it out")
     return due_s
 
 
@@ -354,9 +341,7 @@ class InferenceService(protocol_grpc.GRPCInferenceServiceServicer):
     def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
         """A model's inputs and outputs."""
         served = _answer(context, lambda: self._worker.find(request.name, request.version))
-        answer = protocol.ModelMetadataResponse(
-            name=served.name, versions=[MODEL_VERSION], platform=served.platform
-        )
+        answer = protocol.ModelMetadataResponse(name=served.name, versions=[MODEL_VERSION], platform=served.platform)
         for tensors, described in ((served.inputs, answer.inputs), (served.outputs, answer.outputs)):
             for tensor in tensors:
                 described.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)

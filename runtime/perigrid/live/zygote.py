@@ -5,8 +5,9 @@ pages and starts in hundredths of a second. It never starts gRPC, ZeroMQ or an e
 fork. It tells the supervisor which child has ended, and when the supervisor is gone it ends everything: kills its
 children, removes the sockets, and leaves.
 
-Its orders come on standard input, a line each: `fork NAME FIRST`. Its reports go to the descriptor that it was given:
-`loaded JSON`, `forked NAME PID`, `exit NAME PID STATUS`; its children add `ready NAME ...` and `failed NAME ...`.
+Its orders come on standard input, a line each: `fork NAME first|again`, `measure all now` (the CPU time of a tile,
+while nothing else runs). Its reports go to the descriptor that it was given: `loaded`, `measured JSON`, `forked NAME PID`,
+`exit NAME PID STATUS`; its children add `ready NAME ...`, `warm NAME` and `failed NAME ...`.
 """
 
 from __future__ import annotations
@@ -59,6 +60,16 @@ class Zygote:
         verb, name, first = line.split()
         if verb == "fork":
             self._fork(name, first == "first")
+        elif verb == "measure":
+            self._measure()
+
+    def _measure(self) -> None:
+        times = {}
+        for name, model in self._models.items():
+            if model.tile_px is not None:
+                with model.pipeline() as pipeline:
+                    times[name] = service_time(pipeline, MEASURED_TILES)
+        self._report(f"measured zygote {msgspec.json.encode(times).decode()}")
 
     def _fork(self, name: str, first: bool) -> None:
         parent = os.getpid()
@@ -135,13 +146,8 @@ def main() -> None:
         text = f"failed zygote {error.exit_code} {error}".replace("\n", " ")
         os.write(reports, text.encode() + b"\n")
         sys.exit(error.exit_code)
-    times = {}
-    for name, model in models.items():
-        if model.tile_px is not None:
-            with model.pipeline() as pipeline:
-                times[name] = service_time(pipeline, MEASURED_TILES)
     _preload()
-    os.write(reports, b"loaded " + msgspec.json.encode(times) + b"\n")
+    os.write(reports, b"loaded zygote\n")
     Zygote(models, reports).run()
 
 

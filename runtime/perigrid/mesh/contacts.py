@@ -64,9 +64,7 @@ class Geometry:
     def of(cls, scenario: Scenario, mesh: Mesh) -> "Geometry":
         """Lay out the scenario's links."""
         cutoffs = [
-            NO_CUTOFF_SINE
-            if shell.polar_cutoff_deg is None
-            else float(np.sin(np.radians(shell.polar_cutoff_deg)))
+            NO_CUTOFF_SINE if shell.polar_cutoff_deg is None else float(np.sin(np.radians(shell.polar_cutoff_deg)))
             for shell in scenario.shells
             for _ in range(shell.planes * shell.sats_per_plane)
         ]
@@ -221,17 +219,13 @@ def _usable(
     ends_s = np.concatenate([edges_s[~rising], np.full(len(still), t_s[-1])])
     by_start, by_end = np.lexsort((starts_s, start_rows)), np.lexsort((ends_s, end_rows))
     intervals = np.stack([starts_s[by_start], ends_s[by_end]], axis=1)
-    intervals = np.stack(
-        [np.maximum(intervals[:, 0], window[0]), np.minimum(intervals[:, 1], window[1])], axis=1
-    )
+    intervals = np.stack([np.maximum(intervals[:, 0], window[0]), np.minimum(intervals[:, 1], window[1])], axis=1)
     lasting = intervals[:, 0] < intervals[:, 1]
     counts = np.bincount(start_rows[by_start][lasting], minlength=len(margin))
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), intervals[lasting]
 
 
-def _bisect(
-    rows: Indices, low_s: Floats, high_s: Floats, rising: npt.NDArray[np.bool_], margin_at: Margin
-) -> Floats:
+def _bisect(rows: Indices, low_s: Floats, high_s: Floats, rising: npt.NDArray[np.bool_], margin_at: Margin) -> Floats:
     """When, between `low_s` and `high_s` [K], the margins of links `rows` [K] change their sign."""
     for _ in range(BISECTIONS):
         middle_s = (low_s + high_s) / 2

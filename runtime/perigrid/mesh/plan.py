@@ -84,9 +84,7 @@ class _Hour:
     def __init__(self, segment: Segment, lasers: tuple[Link, ...]) -> None:
         self.segment = segment
         pairs = segment.radio_pairs.tolist()
-        self.radio = [
-            Link(NodeId(satellite), NodeId(station), LinkKind.RADIO) for satellite, station in pairs
-        ]
+        self.radio = [Link(NodeId(satellite), NodeId(station), LinkKind.RADIO) for satellite, station in pairs]
         self.radio_rows = {link: row for row, link in enumerate(self.radio)}
         self.links: tuple[Link, ...] = (*lasers, *self.radio)
         laser_rows = np.repeat(np.arange(len(lasers)), np.diff(segment.laser_offsets))

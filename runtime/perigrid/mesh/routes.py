@@ -160,9 +160,7 @@ class Routes:
         sides = []
         for end in (at, to):
             inside = reachable(end, up - dead)
-            sides.append(
-                tuple(sorted(link for link in up & dead if (link.a in inside) != (link.b in inside)))
-            )
+            sides.append(tuple(sorted(link for link in up & dead if (link.a in inside) != (link.b in inside))))
         return min(sides, key=len)
 
     def _cut_reason(self, links: tuple[Link, ...]) -> str:
@@ -244,9 +242,7 @@ def reachable(start: NodeId, links: Iterable[Link]) -> set[NodeId]:
     return found
 
 
-def _cached(
-    cache: OrderedDict[Hashable, _Answer], key: Hashable, bound: int, make: Callable[[], _Answer]
-) -> _Answer:
+def _cached(cache: OrderedDict[Hashable, _Answer], key: Hashable, bound: int, make: Callable[[], _Answer]) -> _Answer:
     """The value of that key, made if missing; the one longest unused makes room."""
     value = cache.get(key)
     if value is None:

@@ -97,9 +97,7 @@ class Segment:
         """
         data = memoryview(buffer).cast("B")
         if len(data) < _HEADER.size or bytes(data[: len(MAGIC)]) != MAGIC:
-            raise CorruptFile(
-                "These bytes are not a segment of a contact plan: remove the file and start again."
-            )
+            raise CorruptFile("These bytes are not a segment of a contact plan: remove the file and start again.")
         _, version, digest, index, steps, *sizes = _HEADER.unpack_from(data)
         if (version, steps) != (PLAN_VERSION, STEPS):
             raise ScenarioError(

@@ -111,16 +111,4 @@ class Note:
     fields: dict[str, str | int | float] = field(default_factory=dict)
 
 
-Action = (
-    Send
-    | DropQueued
-    | Infer
-    | KeepCapture
-    | KeepResult
-    | ForgetResults
-    | Persist
-    | Recall
-    | WakeAt
-    | Tell
-    | Note
-)
+Action = Send | DropQueued | Infer | KeepCapture | KeepResult | ForgetResults | Persist | Recall | WakeAt | Tell | Note

@@ -339,9 +339,7 @@ class Controller:
         return actions + self._arm_deadlines(now)
 
     def _arm_deadlines(self, now: Now) -> list[Action]:
-        due_s = min(
-            (_deadline_sky_s(j) for j in self.jobs.values() if j.ending is None), default=float("inf")
-        )
+        due_s = min((_deadline_sky_s(j) for j in self.jobs.values() if j.ending is None), default=float("inf"))
         if due_s == float("inf"):
             return []
         return [WakeAt(WAKE_DEADLINES, now.local_s + max(0.0, due_s - now.sky_s))]
@@ -362,9 +360,7 @@ class Controller:
 
     # --- what clients say
 
-    def _client(
-        self, now: Now, event: Submit | Watch | Unwatch | Cancel | ListJobs | Explain
-    ) -> list[Action]:
+    def _client(self, now: Now, event: Submit | Watch | Unwatch | Cancel | ListJobs | Explain) -> list[Action]:
         match event:
             case Submit(client, spec):
                 return self._submitted(now, client, spec)

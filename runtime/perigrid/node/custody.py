@@ -49,11 +49,7 @@ class Outgoing:
 
     def may_send(self, frame: Frame, state: LinkState) -> bool:
         """Is there credit for this frame? Control frames always have it."""
-        return (
-            frame.priority is Priority.CONTROL
-            or self.bulk_bytes == 0
-            or self.bulk_bytes < window_bytes(state)
-        )
+        return frame.priority is Priority.CONTROL or self.bulk_bytes == 0 or self.bulk_bytes < window_bytes(state)
 
     def take(self, frame: Frame, now_s: float, state: LinkState, tries: int = 1) -> Frame:
         """Take custody of a frame for sending; the frame as it goes out."""

@@ -100,9 +100,7 @@ class Dispatcher:
             if isinstance(path, NoPath) and path.blocked_by:
                 ledger.shorten(index, now.local_s + UNREACHABLE_GRACE_S)
 
-    def _expire(
-        self, now: Now, ledger: Ledger, paths: dict[NodeId, Path | NoPath], actions: list[Action]
-    ) -> None:
+    def _expire(self, now: Now, ledger: Ledger, paths: dict[NodeId, Path | NoPath], actions: list[Action]) -> None:
         for index, lease in list(ledger.leases.items()):
             if lease.expires_s > now.local_s:
                 continue

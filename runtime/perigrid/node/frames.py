@@ -125,9 +125,7 @@ class Probe(msgspec.Struct, frozen=True, tag=True):
     number: int
 
 
-Body = (
-    Assign | Result | Failed | Settled | Withdraw | Hello | Alive | Replica | LinkAdvert | CustodyAck | Probe
-)
+Body = Assign | Result | Failed | Settled | Withdraw | Hello | Alive | Replica | LinkAdvert | CustodyAck | Probe
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):

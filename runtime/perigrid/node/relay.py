@@ -156,7 +156,7 @@ class Relay:
             return
         outgoing = self._outgoing.setdefault(hop.link, Outgoing(self.sender.boot))
         state = self.plan.state(hop.link, now.sky_s)
-        if outgoing.backlog and frame.priority is Priority.BULK or not outgoing.may_send(frame, state):
+        if (outgoing.backlog and frame.priority is Priority.BULK) or not outgoing.may_send(frame, state):
             outgoing.backlog.append(frame)
             return
         actions.append(Send(hop.link, outgoing.take(frame, now.local_s, state)))
@@ -169,9 +169,7 @@ class Relay:
         retry_s = RETRY_WAITING_S
         if no_path.until_s is not None:
             retry_s = min(retry_s, max(0.0, no_path.until_s - now.sky_s) + 1e-3)
-        actions.append(
-            Note("wait", frame.trace, {"destination": frame.destination, "reason": no_path.reason})
-        )
+        actions.append(Note("wait", frame.trace, {"destination": frame.destination, "reason": no_path.reason}))
         wake_s = now.local_s + retry_s
         if wake_s < self._waiting_wake_s:
             self._waiting_wake_s = wake_s

@@ -135,9 +135,7 @@ class Satellite:
         self.captures = dict(event.captures)
         for held in event.results:
             self.finished[held.job, held.shard] = Finished(held.blob, 0, held.stages)
-        actions: list[Action] = [
-            Note("booted", 0, {"captures": len(event.captures), "results": len(event.results)})
-        ]
+        actions: list[Action] = [Note("booted", 0, {"captures": len(event.captures), "results": len(event.results)})]
         actions += self._say_alive(now)
         for key, finished in self.finished.items():
             actions += self._send_result(now, key, finished)
@@ -196,9 +194,7 @@ class Satellite:
                     actions += self._say_failed(now, assign.job, shard.index, attempt, refusal, final=False)
                     continue
                 self._tasks += 1
-                self.queued[key] = Task(
-                    assign.job, assign.model, shard, attempt, assign.priority, self._tasks, now
-                )
+                self.queued[key] = Task(assign.job, assign.model, shard, attempt, assign.priority, self._tasks, now)
         if not self._alive_wake_s > now.local_s and (self.queued or self.running):
             actions.append(self._arm_alive(now))
         return actions + self._start(now)
@@ -300,9 +296,7 @@ class Satellite:
         )
         return self.relay.submit(now, frames)
 
-    def _say_failed(
-        self, now: Now, job: str, shard: int, attempt: int, cause: str, final: bool
-    ) -> list[Action]:
+    def _say_failed(self, now: Now, job: str, shard: int, attempt: int, cause: str, final: bool) -> list[Action]:
         body = Failed(job, shard, attempt, cause, final)
         return self.relay.submit(now, self.relay.sender.frames(self.config.ground, body, epoch=self.epoch))
 

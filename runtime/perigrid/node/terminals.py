@@ -1,8 +1,8 @@
 """Which of a node's links can its terminals use now?
 
 A terminal sees a link when the plan has it up, the other end is alive, and nothing cuts the light that comes from
-there; and after a fault it has it once that has lasted for the time of acquisition. Faults are an overlay on the plan: what it says
-is the world's doing, and no node reads it but through its own terminals.
+there; and after a fault it has it once that has lasted for the time of acquisition. Faults are an overlay on the plan:
+what it says is the world's doing, and no node reads it but through its own terminals.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Handed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client was handed of one job: endings with their numbers of tiles, and the merged mask's facts."""
+    """What a client was handed of one job: endings with their tiles' number, and the merged mask's facts."""
 
     endings: tuple[tuple[ShardAccepted | ShardFailed, int], ...]
     repeated: int
@@ -144,8 +144,8 @@ def outcome_of(
         tiles_per_s=round(sum(tiles for _, tiles in accepted) / max(handed.elapsed_s, 1e-9), 3),
         stages=stage_medians(accepted),
         satellites=satellites,
-        links_cut=after.cut(),
-        satellites_lost=satellites - after.satellites_up,
+        links_cut=after.links_cut,
+        satellites_lost=len(after.satellites_lost),
         mode=after.mode,
         rate=after.rate,
         valid_for_latency=after.valid_for_latency,

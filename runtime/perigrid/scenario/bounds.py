@@ -130,9 +130,7 @@ def _check_counts(scenario: Scenario, where: str) -> None:
     if not scenario.shells:
         raise ScenarioError(f'{where}: there is no shell: add preset = "three-body-12" or a [[shell]] table.')
     if not scenario.stations:
-        raise ScenarioError(
-            f'{where}: there is no station: add stations = ["Svalbard"] or a [[station]] table.'
-        )
+        raise ScenarioError(f'{where}: there is no station: add stations = ["Svalbard"] or a [[station]] table.')
     if not scenario.models:
         raise ScenarioError(f'{where}: models is empty: name at least one, such as models = ["tinycloud"].')
     for count, bound, noun in (
@@ -148,17 +146,13 @@ def _check_names(names: Iterable[str], key: str, where: str) -> None:
     seen: set[str] = set()
     for name in names:
         if not name.strip() or len(name) > MAX_NAME_LETTERS:
-            raise ScenarioError(
-                f"{where}: {key} has the name {name!r}: names have 1 to {MAX_NAME_LETTERS} letters."
-            )
+            raise ScenarioError(f"{where}: {key} has the name {name!r}: names have 1 to {MAX_NAME_LETTERS} letters.")
         if name.casefold() in seen:
             raise ScenarioError(f"{where}: {key}.{name} appears twice: give each its own name.")
         seen.add(name.casefold())
 
 
-def _check_device(
-    kind: str, service_s: dict[str, float], source: str, models: tuple[str, ...], place: str
-) -> None:
+def _check_device(kind: str, service_s: dict[str, float], source: str, models: tuple[str, ...], place: str) -> None:
     if kind == "host":
         if service_s:
             raise ScenarioError(
@@ -174,8 +168,7 @@ def _check_device(
         )
     if kind == "cited" and not source:
         raise ScenarioError(
-            f"{place}.source is missing: a cited device says where its times are published; "
-            'else set kind = "assumed".'
+            f'{place}.source is missing: a cited device says where its times are published; else set kind = "assumed".'
         )
 
 

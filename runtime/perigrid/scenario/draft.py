@@ -80,9 +80,7 @@ def refuse_unknown(table: Iterable[str], known: Iterable[str], where: str, key: 
     for name in table:
         if name not in names:
             place = f"{key}.{name}" if key else name
-            raise ScenarioError(
-                f"{where}: {place} is not known: {nearest(name, names)}Known here: {', '.join(names)}."
-            )
+            raise ScenarioError(f"{where}: {place} is not known: {nearest(name, names)}Known here: {', '.join(names)}.")
 
 
 def grow(table: Mapping[str, Any], leaf: Callable[[str, Any], Leaf | None], key: str = "") -> Draft:
@@ -147,9 +145,7 @@ def assemble(draft: Draft, name: str, preset: str, where: str) -> Scenario:
     values = plain(whole)
     parts = {key: convert(kind, values.get(key, {}), where, key) for key, kind in SINGLE.items()}
     groups = {
-        key: tuple(
-            convert(kind, table, where, f"{key}.{label}") for label, table in values.get(key, {}).items()
-        )
+        key: tuple(convert(kind, table, where, f"{key}.{label}") for label, table in values.get(key, {}).items())
         for key, kind in GROUPS.items()
     }
     return check_whole(

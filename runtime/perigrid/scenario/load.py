@@ -34,9 +34,7 @@ def parse(text: str, where: str, presets: Presets) -> Scenario:
     Raises ScenarioError with file, dotted key and remedy for anything that cannot be.
     """
     if len(text) > MAX_SCENARIO_LETTERS:
-        raise ScenarioError(
-            f"{where}: a scenario has at most {MAX_SCENARIO_LETTERS} letters, not {len(text)}."
-        )
+        raise ScenarioError(f"{where}: a scenario has at most {MAX_SCENARIO_LETTERS} letters, not {len(text)}.")
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

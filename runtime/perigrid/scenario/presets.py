@@ -70,8 +70,7 @@ class Presets:
         """The draft of a constellation; ScenarioError lists what there is."""
         if name not in self.constellations:
             raise ScenarioError(
-                f"{where}: preset {name!r} is not known: {nearest(name, self.names)}"
-                f"Known: {', '.join(self.names)}."
+                f"{where}: preset {name!r} is not known: {nearest(name, self.names)}Known: {', '.join(self.names)}."
             )
         return self.constellations[name]
 
@@ -114,9 +113,7 @@ def by_label(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     return keyed
 
 
-def resolved(
-    top: Draft, stations: Mapping[str, Draft], profiles: Mapping[str, ComputeProfile], where: str
-) -> Draft:
+def resolved(top: Draft, stations: Mapping[str, Draft], profiles: Mapping[str, ComputeProfile], where: str) -> Draft:
     """The draft with its stations' places from the catalogue, and its devices' watts from their profiles."""
     draft = dict(top)
     if "stations" in draft or "station" in draft:
@@ -165,9 +162,7 @@ def _stated(key: str, value: object) -> Leaf | None:
         try:
             origin = msgspec.convert({"kind": value["kind"], "source": value["source"]}, Provenance)
         except msgspec.ValidationError as error:
-            raise ScenarioError(
-                f"{PRESETS_FILE}: {key}: {error}: see the kinds at the file's top."
-            ) from error
+            raise ScenarioError(f"{PRESETS_FILE}: {key}: {error}: see the kinds at the file's top.") from error
         return Leaf(value["value"], origin)
     if isinstance(value, dict):
         return None
@@ -189,7 +184,4 @@ def _station(table: Mapping[str, Any]) -> Draft:
     known = ("name", "latitude_deg", "longitude_deg", "provider", "bands", "kind", "source")
     refuse_unknown(table, known, STATIONS_FILE, f"station.{table['name']}")
     origin = Provenance(kind=table["kind"], source=table["source"])
-    return {
-        key: Leaf(table[key], origin if key in ("latitude_deg", "longitude_deg") else None)
-        for key in known[:5]
-    }
+    return {key: Leaf(table[key], origin if key in ("latitude_deg", "longitude_deg") else None) for key in known[:5]}

@@ -223,9 +223,7 @@ class World:
             machine: Machine = Satellite(satellite, record.boot, self.catalogue, self.plan, self.routes)
         elif node == ground:
             satellites = tuple(NodeId(n) for n in range(mesh.satellite_count))
-            controller = ControllerConfig(
-                ground, satellites, mesh.names, scenario.models, self.config.lease_s
-            )
+            controller = ControllerConfig(ground, satellites, mesh.names, scenario.models, self.config.lease_s)
             machine = Controller(controller, record.boot, self.catalogue, self.plan, self.routes)
         else:
             machine = Station(node, record.boot, ground, self.plan, self.routes)

@@ -68,9 +68,7 @@ def geodetic_site(latitude_deg: float, longitude_deg: float) -> Site:
     latitude, longitude = np.radians(latitude_deg), np.radians(longitude_deg)
     eccentricity_squared = EARTH_FLATTENING * (2 - EARTH_FLATTENING)
     normal_km = EARTH_RADIUS_KM / np.sqrt(1 - eccentricity_squared * np.sin(latitude) ** 2)
-    up = np.array(
-        [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)]
-    )
+    up = np.array([np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)])
     return Site(normal_km * up * np.array([1.0, 1.0, 1 - eccentricity_squared]), up)
 
 

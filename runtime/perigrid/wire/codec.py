@@ -121,9 +121,7 @@ def decode(header: bytes | memoryview) -> tuple[Frame, Stamp, int, int]:
         digest=message.digest,
         met=tuple(_read_link(link) for link in message.met),
     )
-    stamp = Stamp(
-        _read_link(message.link), NodeId(message.from_node), message.sent_s, message.due_s, message.sequence
-    )
+    stamp = Stamp(_read_link(message.link), NodeId(message.from_node), message.sent_s, message.due_s, message.sequence)
     return frame, stamp, message.payload_length, message.payload_crc32
 
 
@@ -165,9 +163,7 @@ def stages_message(stages: Stages) -> shard_pb2.Stages:
 
 def read_stages(message: shard_pb2.Stages) -> Stages:
     """Stage times from their protobuf message."""
-    return Stages(
-        message.arrived_sky_s, message.queue_s, message.inference_s, message.desk_wait_s, message.cpu_s
-    )
+    return Stages(message.arrived_sky_s, message.queue_s, message.inference_s, message.desk_wait_s, message.cpu_s)
 
 
 def _read_shard(message: shard_pb2.Shard) -> Shard:
@@ -186,9 +182,7 @@ def _encode_body(message: link_pb2.Frame, body: Body) -> None:
             message.ack.numbers.extend(numbers)
         case Result(job, shard, attempt, digest, stages):
             message.result.CopyFrom(
-                link_pb2.Result(
-                    job=job, shard=shard, attempt=attempt, digest=digest, stages=stages_message(stages)
-                )
+                link_pb2.Result(job=job, shard=shard, attempt=attempt, digest=digest, stages=stages_message(stages))
             )
         case Assign(job, model, lease_s, priority, shards, attempts):
             message.assign.CopyFrom(
@@ -207,9 +201,7 @@ def _encode_body(message: link_pb2.Frame, body: Body) -> None:
             parts = [link_pb2.Working(job=job, shards=shards) for job, shards in working]
             message.alive.CopyFrom(link_pb2.Alive(captures=captures, working=parts))
         case Failed(job, shard, attempt, cause, final):
-            message.failed.CopyFrom(
-                link_pb2.Failed(job=job, shard=shard, attempt=attempt, cause=cause, final=final)
-            )
+            message.failed.CopyFrom(link_pb2.Failed(job=job, shard=shard, attempt=attempt, cause=cause, final=final))
         case Withdraw(job):
             message.withdraw.job = job
         case Hello():
@@ -229,12 +221,8 @@ _READERS: dict[str, Callable[[link_pb2.Frame], Body]] = {
     ),
     "assign": lambda m: _read_assign(m.assign),
     "settled": lambda m: Settled(m.settled.job, tuple(m.settled.shards)),
-    "alive": lambda m: Alive(
-        tuple(m.alive.captures), tuple((w.job, tuple(w.shards)) for w in m.alive.working)
-    ),
-    "failed": lambda m: Failed(
-        m.failed.job, m.failed.shard, m.failed.attempt, m.failed.cause, m.failed.final
-    ),
+    "alive": lambda m: Alive(tuple(m.alive.captures), tuple((w.job, tuple(w.shards)) for w in m.alive.working)),
+    "failed": lambda m: Failed(m.failed.job, m.failed.shard, m.failed.attempt, m.failed.cause, m.failed.final),
     "withdraw": lambda m: Withdraw(m.withdraw.job),
     "hello": lambda m: Hello(),
     "replica": lambda m: Replica(m.replica.capture, m.replica.digest),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import click
 
 from perigrid.app.jobs import complete, read_job, run_job
 from perigrid.app.progress import job_display
-from perigrid.app.scenarios import model_store
 from perigrid.app.shell import Shell, pass_shell, shared_options
 from perigrid.errors import JobFailed
 from perigrid.report.outcome import lines_of
@@ -27,12 +25,12 @@ from perigrid.report.outcome import lines_of
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for mask.npz and outcome.json.")
 @shared_options
 @pass_shell
-def command(shell: Shell, job_file: Path | None, out: Path | None, **wish: Any) -> int:
+def command(shell: Shell, /, job_file: Path | None, out: Path | None, **wish: Any) -> int:
     """Run a job: what JOB.toml says (the keys of the options, with _ for -), and the options over it."""
     run = shell.run()
     stated = {} if job_file is None else read_job(job_file)
     stated.update({key: value for key, value in wish.items() if value is not None})
-    spec = complete(stated, run, model_store(os.environ))
+    spec = complete(stated, run)
     display = job_display(shell.terminal, shell.say)
     try:
         outcome, _ = run_job(run, spec, display.show, out)

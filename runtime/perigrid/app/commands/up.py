@@ -30,7 +30,7 @@ MAX_PORT = 65_535
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
-    help="Emulated seconds a second of the wall; by default as fast as this machine's cores allow, at most 1.",
+    help="Emulated seconds a second of the wall; by default what this machine can keep, at most 1.",
 )
 @click.option(
     "--clock",
