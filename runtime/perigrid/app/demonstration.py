@@ -142,15 +142,25 @@ class Demonstration:
         crops = sum(len(capture.tiles) for capture in read_config(run.path).catalogue.of(spec.dataset))
         say(f"{len(info.satellites)} satellites are up, each a process of its own; rate {info.rate:.3g}")
         say(f"{crops} overlapping crops of one scene, {scene.name} ({scene.source})")
-        self._reference = start_reference(reference_task(run, spec, scenario.data[0], scene, search))
+        task = reference_task(run, spec, scenario.data[0], scene, search)
         display = job_display(self._shell.terminal, say)
         saboteur = Saboteur(run, info, spec, display, self._shell)
+
+        def hear(event: RunEvent) -> None:
+            # Not before the job: until a run has settled, this machine is measured and has to be quiet.
+            if isinstance(event, Started):
+                self._reference = start_reference(task)
+            saboteur.show(event)
+
         try:
-            outcome, merger = run_job(run, spec, saboteur.show, limit_s=JOB_LIMIT_S)
+            outcome, merger = run_job(run, spec, hear, limit_s=JOB_LIMIT_S)
         finally:
             display.close()
             saboteur.close()
-        say("waiting for the plain process")
+        if self._reference is None:
+            raise Bug("a job has ended that was never admitted")
+        if self._reference.poll() is None:
+            say("waiting for the plain process")
         answer = finish_reference(self._reference)
         return Proof(
             outcome=outcome,
@@ -164,9 +174,7 @@ class Demonstration:
 class Saboteur:
     """Passes a job's events on to its display, and breaks things once enough shards are settled."""
 
-    def __init__(
-        self, run: RunDirectory, info: RunInfo, spec: JobSpec, display: JobDisplay, shell: Shell
-    ) -> None:
+    def __init__(self, run: RunDirectory, info: RunInfo, spec: JobSpec, display: JobDisplay, shell: Shell) -> None:
         self.faults: Faults | None = None
         self._supervisor = SupervisorClient(run)
         self._client = JobClient(info.jobs, run.is_up)

@@ -185,9 +185,7 @@ def _scenes(environment: Mapping[str, str]) -> list[Check]:
 
 def _runs(root: Path) -> Check:
     up = [run.name for run in RunDirectory.all(root) if run.is_up()]
-    return Check(
-        what="constellations", ok=True, required=False, detail=f"up under {root}: {', '.join(up) or 'none'}"
-    )
+    return Check(what="constellations", ok=True, required=False, detail=f"up under {root}: {', '.join(up) or 'none'}")
 
 
 def _meminfo_mib(key: str) -> int:

@@ -39,6 +39,10 @@ from perigrid.node.replies import Admitted
 from perigrid.report.outcome import Handed, Outcome, outcome_of
 from perigrid.scenario.draft import refuse_unknown
 
+SETTLING_LIMIT_S = 60.0
+"""Longest that a job waits for a run that has just come up; it can run without, only later than it might."""
+
+SETTLING_LOOK_S = 0.2
 JOB_ID_LETTERS = 8
 """Random letters of a job id that perigrid chooses."""
 
@@ -52,7 +56,12 @@ class Started:
     status: RunStatus
 
 
-RunEvent = Started | JobEvent
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """The run is up and not settled yet; the job waits until it is."""
+
+
+RunEvent = Settling | Started | JobEvent
 
 
 def read_job(path: Path) -> dict[str, Any]:
@@ -194,7 +203,7 @@ def run_job(
     merger = Merger(read_config(run.path).catalogue.of(spec.dataset))
     admissions: list[Admitted] = []
     with SupervisorClient(run) as supervisor, JobClient(info.jobs, run.is_up) as client:
-        before = supervisor.status()
+        before = settled(supervisor, on)
 
         def hear(event: JobEvent) -> None:
             if isinstance(event, Admitted):
@@ -213,6 +222,18 @@ def run_job(
     outcome = outcome_of(spec, admissions[0], ending, handed, len(info.satellites), before, after)
     keep(out if out is not None else run.path / "results" / spec.job, outcome, merger)
     return outcome, merger
+
+
+def settled(supervisor: SupervisorClient, on: Callable[[RunEvent], None]) -> RunStatus:
+    """Wait until a run has settled, at most SETTLING_LIMIT_S; its status then."""
+    end_s = time.monotonic() + SETTLING_LIMIT_S
+    status = supervisor.status()
+    if not status.settled:
+        on(Settling())
+    while not status.settled and time.monotonic() < end_s:
+        time.sleep(SETTLING_LOOK_S)
+        status = supervisor.status()
+    return status
 
 
 def keep(folder: Path, outcome: Outcome, merger: Merger) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from perigrid.app.jobs import RunEvent, Started
+from perigrid.app.jobs import RunEvent, Settling, Started
 from perigrid.app.scenarios import Say, utc_at
 from perigrid.live.clients import ConnectionLost, Delivered, JobSummary, RunStatus
 from perigrid.node.records import ShardFailed
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
+SETTLING = "waiting until this machine is measured and every capture's copies are in place"
 LINES_A_JOB = 10
 """How many plain lines say how far a job is."""
 
@@ -57,8 +58,7 @@ def started_lines(started: Started) -> list[str]:
     admitted, spec = started.admitted, started.spec
     again = ", submitted before" if admitted.again else ""
     lines = [
-        f"job {spec.job}: {spec.model} on {spec.dataset}, {admitted.tiles} tiles in {admitted.shards} "
-        f"shards{again}"
+        f"job {spec.job}: {spec.model} on {spec.dataset}, {admitted.tiles} tiles in {admitted.shards} shards{again}"
     ]
     waits = waiting_line(started)
     return lines if waits is None else [*lines, waits]
@@ -111,6 +111,8 @@ class PlainJob:
             tally.shards = event.admitted.shards
             for line in started_lines(event):
                 self._say(line)
+        elif isinstance(event, Settling):
+            self._say(SETTLING)
         elif isinstance(event, ConnectionLost):
             self._say(f"connection lost ({event.cause}); trying again in {event.after_s:.1f} s")
         elif isinstance(event, Delivered):
@@ -150,6 +152,8 @@ class DrawnJob:
             for line in started_lines(event):
                 console.print(line, highlight=False, markup=False)
             self._progress.update(self._bar, total=event.admitted.shards)
+        elif isinstance(event, Settling):
+            console.print(SETTLING, highlight=False, markup=False)
         elif isinstance(event, ConnectionLost):
             line = f"connection lost ({event.cause}); trying again in {event.after_s:.1f} s"
             console.print(line, highlight=False, markup=False)
@@ -180,6 +184,8 @@ def status_rows(status: RunStatus, satellites: int, jobs: Sequence[JobSummary]) 
     for job in jobs[-MAX_JOBS_SHOWN:]:
         state = f"{job.state}, {job.shards_done} of {job.shards} shards, {job.attempts} attempts"
         rows.append((f"job {job.job}", state))
+    if not status.settled:
+        rows.append(("settling", "this machine is being measured, and captures copied"))
     rows.append(("times", validity(status.mode, status.rate, status.valid_for_latency, status.lateness)))
     return rows
 

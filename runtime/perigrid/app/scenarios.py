@@ -95,8 +95,7 @@ def read_text(path: Path) -> str:
         raise UsageError(f"{path} is not text in UTF-8 ({error}); name a TOML file.") from error
     except OSError as error:
         raise MissingFile(
-            f"{path} cannot be read ({error.strerror}); check the path, which is relative to the current "
-            "folder."
+            f"{path} cannot be read ({error.strerror}); check the path, which is relative to the current folder."
         ) from error
 
 

@@ -317,7 +317,8 @@ class LatenessStatus(msgspec.Struct, frozen=True, kw_only=True):
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the clients read of a run's status; the supervisor says more.
 
-    `valid_for_latency` is None in free mode.
+    `valid_for_latency` is None in free mode. A run has `settled` once this machine is measured and every capture's
+    copies are where they shall be; until then its clock stands or goes slowly.
     """
 
     name: str
@@ -325,6 +326,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     sky_s: float
     rate: float
     mode: str
+    settled: bool
     satellites_up: int
     links_up: int
     links: tuple[LinkStatus, ...]

@@ -132,8 +132,8 @@ class NodeDriver:
             case Send(link, frame):
                 if link in self.terminals.up:
                     self._bus.send(self.node, link, frame)
-            case WakeAt(key, local_s):
-                self._wake_at(key, local_s)
+            case WakeAt(key, local_s, lazy):
+                self._wake_at(key, local_s, lazy)
             case Note():
                 self._log.note(self._loop.clock.now_s(), self.name, action)
             case DropQueued(link):
@@ -167,7 +167,7 @@ class NodeDriver:
         self._board().flash.keep_result(action.job, action.shard, action.pieces, action.digest, action.stages)
         self.feed(Kept(action.key, action.pieces[0].blob, True))
 
-    def _wake_at(self, key: str, local_s: float) -> None:
+    def _wake_at(self, key: str, local_s: float, lazy: bool) -> None:
         self._wake_count += 1
         token = self._wakes[key] = self._wake_count
 
@@ -179,7 +179,7 @@ class NodeDriver:
                 now = Now(max(now.local_s, local_s), now.sky_s)
                 self.do(self.machine.handle(now, Woken(key)))
 
-        self._loop.at(self._born_s + local_s, wake)
+        self._loop.at(self._born_s + local_s, wake, lazy)
 
     def _board(self) -> Board:
         if not isinstance(self.equipment, Board):

@@ -24,6 +24,9 @@ TFD_TIMER_ABSTIME = 1
 TFD_NONBLOCK = 0o4000
 TFD_CLOEXEC = 0o2000000
 HURRY_S = 0.002
+SLACK_S = 0.05
+"""How much later than asked a lazy call may come, emulated seconds: to be woken for it alone costs more than it."""
+
 CLOCK_LOOK_S = 0.5
 """How often the clock page is looked at while nothing happens: its rate may have changed under a pending timer."""
 
@@ -59,7 +62,8 @@ class Loop:
         self._timer = _TimerDescriptor()
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._readers: dict[int, Callable[[], None]] = {}
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._exact: list[tuple[float, int, Callable[[], None]]] = []
+        self._lazy: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._stopped = False
@@ -74,10 +78,10 @@ class Loop:
         self._readers[descriptor] = reader
         self._epoll.register(descriptor, select.EPOLLIN)
 
-    def at(self, emulated_s: float, call: Callable[[], None]) -> None:
-        """Call when emulated time has come there."""
+    def at(self, emulated_s: float, call: Callable[[], None], lazy: bool = False) -> None:
+        """Call when emulated time has come there; a lazy call at the next turn after it, within `SLACK_S`."""
         self._count += 1
-        heapq.heappush(self._heap, (emulated_s, self._count, call))
+        heapq.heappush(self._lazy if lazy else self._exact, (emulated_s, self._count, call))
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call in this loop's thread; may be said from any thread."""
@@ -112,15 +116,20 @@ class Loop:
     def _arm(self) -> None:
         if self._calls:
             self._timer.arm(0.0)
-        elif self._heap:
-            wall_s = self.clock.reading().wall_at(self._heap[0][0])
+            return
+        due_s = self._exact[0][0] if self._exact else float("inf")
+        if self._lazy:
+            due_s = min(due_s, self._lazy[0][0] + SLACK_S)
+        if due_s != float("inf"):
+            wall_s = self.clock.reading().wall_at(due_s)
             if wall_s != float("inf"):
                 self._timer.arm(wall_s)
 
     def _run_due(self) -> None:
-        heap, reading = self._heap, self.clock.reading()
-        while heap and heap[0][0] <= reading.emulated_at(time.monotonic()):
-            heapq.heappop(heap)[2]()
+        reading = self.clock.reading()
+        for heap in (self._exact, self._lazy):
+            while heap and heap[0][0] <= reading.emulated_at(time.monotonic()):
+                heapq.heappop(heap)[2]()
 
     def _drain_event(self) -> None:
         with contextlib.suppress(BlockingIOError):

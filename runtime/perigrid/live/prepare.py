@@ -94,7 +94,8 @@ def prepare(
         seed=DEFAULT_SEED,
         cores=cores,
         satellites_per_process=options.satellites_per_process,
-        lease_s=DEFAULT_LEASE_S,
+        # On a free clock everything on board takes as much longer as there are more computers than cores.
+        lease_s=DEFAULT_LEASE_S * (max(1.0, slots / cores) if mode == "free" else 1.0),
         preloaded=tuple(preloaded),
     )
     segment = compute_segment(scenario, mesh, 0)

@@ -60,7 +60,7 @@ MAX_BATCH = 32
 MAX_CHECKED_CAPTURES = 1_024
 """How many captures in read-only regions are remembered as free of NaN; past it all are forgotten."""
 
-QUANTUM_S = 0.05
+QUANTUM_S = 0.15
 """A token held longer than this is given back between two tiles, wall seconds."""
 
 MAX_SOCKET_PATH_BYTES = 107

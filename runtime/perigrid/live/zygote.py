@@ -6,8 +6,8 @@ fork. It tells the supervisor which child has ended, and when the supervisor is 
 children, removes the sockets, and leaves.
 
 Its orders come on standard input, a line each: `fork NAME first|again`, `measure all now` (the CPU time of a tile,
-while nothing else runs). Its reports go to the descriptor that it was given: `loaded`, `measured JSON`, `forked NAME PID`,
-`exit NAME PID STATUS`; its children add `ready NAME ...`, `warm NAME` and `failed NAME ...`.
+while nothing else runs). Its reports go to the descriptor that it was given: `loaded`, `measured JSON`,
+`forked NAME PID`, `exit NAME PID STATUS`; its children add `ready NAME`, `warm NAME`, `failed NAME`.
 """
 
 from __future__ import annotations

@@ -88,10 +88,14 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Send Woken(key) when the node's own clock reads `local_s`; a later one with the same key takes its place."""
+    """Send Woken(key) when the node's own clock reads `local_s`; a later one with the same key takes its place.
+
+    A lazy one may come some hundredths of a second later, when the node is awake anyway.
+    """
 
     key: str
     local_s: float
+    lazy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,7 +287,7 @@ class Controller:
         if isinstance(event, AckDue):
             waiting = self._to_settle.setdefault((event.satellite, event.job), [])
             waiting.append(event.shard)
-            return [WakeAt(WAKE_SETTLED, now.local_s + SETTLED_DELAY_S)] if len(waiting) == 1 else []
+            return [WakeAt(WAKE_SETTLED, now.local_s + SETTLED_DELAY_S, lazy=True)] if len(waiting) == 1 else []
         if isinstance(event, RowDurable):
             job = self.jobs[event.job]
             row = self._add_row(job, job.endings[event.shard])

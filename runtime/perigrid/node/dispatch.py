@@ -186,4 +186,4 @@ class Dispatcher:
             return
         if due_s < self._wake_s or self._wake_s <= now.local_s:
             self._wake_s = due_s
-            actions.append(WakeAt(WAKE_LEASES, due_s))
+            actions.append(WakeAt(WAKE_LEASES, due_s, lazy=True))

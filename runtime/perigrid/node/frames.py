@@ -155,8 +155,9 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     met: tuple[Link, ...] = ()
 
 
-HEADER_BYTES = 96
-"""What a frame's header is charged on a link's rate: about its encoded size."""
+HEADER_BYTES = 64
+"""What a frame's header is charged on a link's rate: what a compact binary form of its fields takes (assumed). On the
+desk it is a protobuf message of about twice that."""
 
 BODY_BYTES_PER_SHARD = 64
 """What each shard in an assignment is charged."""

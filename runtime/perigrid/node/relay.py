@@ -26,6 +26,11 @@ from perigrid.node.transfers import Sender
 from perigrid.units import NodeId
 
 WAKE_CUSTODY = "relay/custody"
+WAKE_ACKS = "relay/acks"
+ACK_DELAY_S = 0.05
+"""How long acknowledgements of one link are gathered; far below the time after which a sender tries again."""
+
+MAX_GATHERED_ACKS = 8
 WAKE_WAITING = "relay/waiting"
 ADVERT_LIFETIME_S = 60.0
 RETRY_WAITING_S = 5.0
@@ -58,6 +63,8 @@ class Relay:
         self._dead: frozenset[Link] = frozenset()
         self._outgoing: dict[Link, Outgoing] = {}
         self._incoming: dict[Link, Incoming] = {}
+        self._acks: dict[Link, list[int]] = {}
+        self._acks_boot: dict[Link, int] = {}
         self._custody_wake_s = float("inf")
         self._waiting_wake_s = float("inf")
         self._refresh()
@@ -77,13 +84,13 @@ class Relay:
     def arrived(self, now: Now, link: Link, frame: Frame) -> tuple[list[Action], Frame | None]:
         """Take a frame from a link: the actions, and the frame itself where it ends here."""
         if isinstance(frame.body, CustodyAck):
-            return self._acknowledged(now, link, frame.body), None
+            return self._acknowledged(now, link, frame.boot, frame.body), None
         actions: list[Action] = []
         if frame.custody:
             new = self._incoming.setdefault(link, Incoming()).is_new(frame)
             if new is None:
                 return actions, None
-            actions.append(Send(link, self._ack(link, frame)))
+            self._acknowledge(now, link, frame, actions)
             if not new:
                 return actions, None
         frame = msgspec.structs.replace(frame, hops=frame.hops + 1, hop_limit=frame.hop_limit - 1)
@@ -131,6 +138,8 @@ class Relay:
 
     def woken(self, now: Now, key: str) -> list[Action]:
         """A wake-up of the relay's own came due."""
+        if key == WAKE_ACKS:
+            return [Send(link, self._ack(link)) for link, gathered in self._acks.items() if gathered]
         if key == WAKE_CUSTODY:
             self._custody_wake_s = float("inf")
             return self._resend(now)
@@ -183,20 +192,34 @@ class Relay:
             frames = (msgspec.structs.replace(f, met=(), hop_limit=HOP_LIMIT) for f in frames)
         return self.submit(now, frames)
 
-    def _ack(self, link: Link, frame: Frame) -> Frame:
+    def _acknowledge(self, now: Now, link: Link, frame: Frame, actions: list[Action]) -> None:
+        """Gather an acknowledgement. Those of a former boot of the sender have no meaning any more."""
+        gathered = self._acks.setdefault(link, [])
+        if frame.boot != self._acks_boot.get(link):
+            self._acks_boot[link] = frame.boot
+            gathered.clear()
+        gathered.append(frame.custody)
+        if len(gathered) >= MAX_GATHERED_ACKS:
+            actions.append(Send(link, self._ack(link)))
+        elif len(gathered) == 1:
+            actions.append(WakeAt(WAKE_ACKS, now.local_s + ACK_DELAY_S, lazy=True))
+
+    def _ack(self, link: Link) -> Frame:
+        numbers = tuple(self._acks[link])
+        self._acks[link].clear()
         return Frame(
             source=self.node,
             destination=link.other(self.node),
             priority=Priority.CONTROL,
-            body=CustodyAck((frame.custody,)),
+            body=CustodyAck(numbers),
             transfer=0,
-            trace=frame.trace,
-            boot=frame.boot,
+            trace=0,
+            boot=self._acks_boot[link],
         )
 
-    def _acknowledged(self, now: Now, link: Link, ack: CustodyAck) -> list[Action]:
+    def _acknowledged(self, now: Now, link: Link, boot: int, ack: CustodyAck) -> list[Action]:
         outgoing = self._outgoing.get(link)
-        if outgoing is None:
+        if outgoing is None or boot != self.sender.boot:
             return []
         for number in ack.numbers:
             outgoing.acknowledged(number)
@@ -235,7 +258,7 @@ class Relay:
         due_s = max(min(oldest), now.local_s)
         if due_s < self._custody_wake_s:
             self._custody_wake_s = due_s
-            actions.append(WakeAt(WAKE_CUSTODY, due_s))
+            actions.append(WakeAt(WAKE_CUSTODY, due_s, lazy=True))
 
     def _advertise(self, now: Now, link: Link, up: bool) -> list[Action]:
         body = LinkAdvert(link, up, now.sky_s)

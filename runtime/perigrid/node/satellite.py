@@ -314,4 +314,4 @@ class Satellite:
 
     def _arm_alive(self, now: Now) -> WakeAt:
         self._alive_wake_s = now.local_s + self.lease_s / ALIVES_PER_LEASE
-        return WakeAt(WAKE_ALIVE, self._alive_wake_s)
+        return WakeAt(WAKE_ALIVE, self._alive_wake_s, lazy=True)

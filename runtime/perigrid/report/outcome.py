@@ -19,8 +19,7 @@ from perigrid.node.records import JobEnded, ShardAccepted, ShardFailed
 from perigrid.node.replies import Admitted
 
 ASSUMPTIONS = (
-    "Orbits are circular (J2 secular); what is assumed among the scenario's numbers is marked so in its "
-    "provenance."
+    "Orbits are circular (J2 secular); what is assumed among the scenario's numbers is marked so in its provenance."
 )
 
 MAX_CAUSES_SHOWN = 3
@@ -90,12 +89,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def complete(self) -> bool:
         """Whether every shard has its result, handed on once, and the mask covers what it should."""
-        return (
-            self.accepted == self.shards
-            and self.failed == 0
-            and self.duplicates_to_client == 0
-            and self.coverage_ok
-        )
+        return self.accepted == self.shards and self.failed == 0 and self.duplicates_to_client == 0 and self.coverage_ok
 
 
 class Handed(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,9 +194,7 @@ def lines_of(outcome: Outcome) -> list[str]:
     ]
     for cause, count in sorted(o.failures.items(), key=lambda item: -item[1])[:MAX_CAUSES_SHOWN]:
         lines.append(f"  failed, {count} shards: {cause}")
-    lines.append(
-        f"  {o.elapsed_s:.1f} s here, {o.emulated_s:.2f} s in orbit, {o.tiles_per_s:.1f} tiles/s here"
-    )
+    lines.append(f"  {o.elapsed_s:.1f} s here, {o.emulated_s:.2f} s in orbit, {o.tiles_per_s:.1f} tiles/s here")
     if o.stages is not None and o.mode != "free":
         s = o.stages
         lines.append(

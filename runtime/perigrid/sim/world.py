@@ -282,7 +282,7 @@ class World:
                 self._send(record, link, frame)
             case DropQueued(link):
                 self._channel(link, record.node).clear()
-            case WakeAt(key, local_s):
+            case WakeAt(key, local_s, _):
                 self._wake_at(record, key, local_s)
             case Infer():
                 self._infer(record, action)

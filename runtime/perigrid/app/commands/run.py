@@ -36,8 +36,7 @@ def command(shell: Shell, /, job_file: Path | None, out: Path | None, **wish: An
         outcome, _ = run_job(run, spec, display.show, out)
     except KeyboardInterrupt:
         shell.say(
-            f"job {spec.job} goes on without us; `perigrid run --job {spec.job}` with the same "
-            "options watches it again"
+            f"job {spec.job} goes on without us; `perigrid run --job {spec.job}` with the same options watches it again"
         )
         raise
     finally:
