@@ -123,9 +123,7 @@ def test_a_killed_satellite_s_shards_finish_on_its_replica_and_it_rejoins(
 
     constellation.reboot(victim)
     worker = next(s["worker"] for s in constellation.status()["satellites"] if s["name"] == victim)
-    wait_until(
-        lambda: health(worker) == health_pb2.HealthCheckResponse.SERVING, UP_LIMIT_S, "its worker serving again"
-    )
+    wait_until(lambda: health(worker) == health_pb2.HealthCheckResponse.SERVING, UP_LIMIT_S, "its worker serving again")
     assert held_by(constellation, victim) == had
     wait_until(lambda: all_up(constellation), UP_LIMIT_S, "its lasers acquired again")
     wait_until(lambda: constellation.command("why", victim)["reachable"], UP_LIMIT_S, "a way from the ground to it")

@@ -114,6 +114,17 @@ def test_two_flows_share_the_line() -> None:
     assert half[-1].end_s == pytest.approx(1.0)
 
 
+def test_flows_take_turns_however_they_were_pushed() -> None:
+    line = channel()
+    for flow in ("one", "two"):
+        for number in range(100):
+            line.push((flow, number), 10, False, 0.0, flow)
+    half = line.pump(0.999, 0.0)
+    assert abs(sum(departure.frame[0] == "one" for departure in half) - len(half) / 2) <= 1
+    numbers = [departure.frame[1] for departure in half if departure.frame[0] == "two"]
+    assert numbers == list(range(len(numbers)))
+
+
 def test_a_frame_leaves_only_within_the_lookahead() -> None:
     line = channel()
     line.push("first", 100, False, 5.0)
@@ -150,11 +161,12 @@ def test_bounds_are_kept_at_them_and_past_them(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(channel_module, "MAX_QUEUED_FRAMES", 3)
     monkeypatch.setattr(channel_module, "MAX_QUEUED_BYTES", 100)
     line = channel()
+    line.push("on the line", 1, False, 0.0)
     line.push("a", 60, False, 0.0)
     line.push("b", 40, True, 0.0)
     with pytest.raises(Bug, match="2 frames with 100 bytes wait"):
         line.push("c", 1, True, 0.0)
-    line.pump(0.0, 0.0)
+    line.pump(0.001, 0.0)
     line.push("c", 1, True, 0.0)
     line.push("d", 1, True, 0.0)
     with pytest.raises(Bug, match="Senders must hold back"):

@@ -1,8 +1,8 @@
 """Does a job survive a cut laser and a lost satellite, with each result exactly once?
 
-The demo brings up twelve satellites, starts a plain process on the same tiles beside them, and submits a job.
-When a quarter of its shards is settled it cuts one laser and kills one satellite that has shards leased to
-it. In the end it compares what the client was handed with what the plain process computed. Whatever happens,
+The demo brings up twelve satellites and submits a job. When a quarter of its shards is settled it cuts one laser and
+kills one satellite that has shards leased to it; towards the job's end it starts a plain process on the same tiles.
+In the end it compares what the client was handed with what the plain process computed. Whatever happens,
 the constellation is taken down.
 """
 
@@ -44,6 +44,10 @@ VICTIMS = ("sat-07", "sat-06", "sat-08", "sat-12", "sat-11", "sat-09", "sat-05")
 
 FAULTS_AT_SHARE = 0.25
 """Share of the shards that are settled when the faults come."""
+
+REFERENCE_AT_SHARE = 0.8
+"""Share of the shards after which the plain process starts: earlier it would make inferences late, later all would wait
+for it; when so many are settled, the job mostly waits for the lost satellite's lease to run out."""
 
 TILES_PER_SHARD = 4
 
@@ -147,10 +151,9 @@ class Demonstration:
         saboteur = Saboteur(run, info, spec, display, self._shell)
 
         def hear(event: RunEvent) -> None:
-            # Not before the job: until a run has settled, this machine is measured and has to be quiet.
-            if isinstance(event, Started):
-                self._reference = start_reference(task)
             saboteur.show(event)
+            if self._reference is None and saboteur.share_settled >= REFERENCE_AT_SHARE:
+                self._reference = start_reference(task)
 
         try:
             outcome, merger = run_job(run, spec, hear, limit_s=JOB_LIMIT_S)
@@ -158,7 +161,7 @@ class Demonstration:
             display.close()
             saboteur.close()
         if self._reference is None:
-            raise Bug("a job has ended that was never admitted")
+            raise Bug("a job has ended, and not all of its shards were told")
         if self._reference.poll() is None:
             say("waiting for the plain process")
         answer = finish_reference(self._reference)
@@ -182,18 +185,23 @@ class Saboteur:
         self._spec = spec
         self._display = display
         self._shell = shell
-        self._due = 0
+        self._shards = 0
         self._settled = 0
 
     def show(self, event: RunEvent) -> None:
         """Something happened to the job."""
         self._display.show(event)
         if isinstance(event, Started):
-            self._due = max(1, round(FAULTS_AT_SHARE * event.admitted.shards))
+            self._shards = event.admitted.shards
         elif isinstance(event, Delivered):
             self._settled += 1
-            if self.faults is None and self._settled >= self._due:
+            if self.faults is None and self.share_settled >= FAULTS_AT_SHARE:
                 self.faults = self._break()
+
+    @property
+    def share_settled(self) -> float:
+        """Share of the job's shards that have ended."""
+        return self._settled / self._shards if self._shards else 0.0
 
     def close(self) -> None:
         """Drop the connections."""

@@ -25,12 +25,12 @@ from perigrid.live.config import RunConfig
 from perigrid.live.eventlog import EventLog
 from perigrid.live.lateness import LatenessMeter
 from perigrid.live.loop import Loop
-from perigrid.mesh.channel import Channel, Departure, loss_seed, lost
+from perigrid.mesh.channel import MAX_QUEUED_FRAMES, Channel, Departure, loss_seed, lost
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.topology import Link, LinkKind
 from perigrid.node.actions import Note
 from perigrid.node.blobs import Piece
-from perigrid.node.frames import CustodyAck, Frame, Priority, Probe, Replica, size_on_link_bytes
+from perigrid.node.frames import CustodyAck, Frame, Priority, Probe, Replica, flow_of, size_on_link_bytes
 from perigrid.node.terminals import Overlay
 from perigrid.units import NodeId
 from perigrid.wire.codec import (
@@ -138,7 +138,11 @@ class Bus:
         direction = self._direction(link, node)
         control = frame.priority is Priority.CONTROL
         now_s = self._loop.clock.now_s()
-        direction.channel.push(frame, size_on_link_bytes(frame), control, now_s)
+        if direction.channel.queued_frames >= MAX_QUEUED_FRAMES - 1:
+            # Credits bound bulk far below this; what is dropped here its custodian sends again.
+            self.counts.dropped += 1
+            return
+        direction.channel.push(frame, size_on_link_bytes(frame), control, now_s, flow_of(frame))
         self._pump(link, node, direction)
 
     def drop_queued(self, node: NodeId, link: Link) -> None:

@@ -384,6 +384,13 @@ class SupervisorClient:
         """Send probes from one node to another, for measurements of links."""
         return self._said(self._stub.Probe, request)
 
+    def states(self, errors: bool = False) -> list[Any]:
+        """The raw state of every host process that answers (control.proto's HostState).
+
+        With `errors`, also the release errors and the probes' arrivals since they were asked for last.
+        """
+        return list(self._ask(self._stub.States, control_pb2.StateRequest(errors=errors)).states)
+
     def down(self) -> str:
         """Ask the supervisor to take the constellation down; it answers before it does."""
         return self._said(self._stub.Down, control_pb2.DownRequest())

@@ -6,8 +6,8 @@ release it at its due time. The rules:
 
 - A frame's first bit leaves when the line is free and the frame has arrived, whichever is later. How late
   anyone calls `pump` has no part in it, so a busy machine does not slow the emulated line down.
-- Whenever the line falls free, the oldest waiting control frame goes first, else the oldest bulk frame; a
-  frame that has started is never interrupted, and a control frame that arrives in the moment in which a
+- Whenever the line falls free, the oldest waiting control frame goes first, else the next bulk frame, flows taking
+  turns; a frame that has started is never interrupted, and a control frame that arrives in the moment in which a
   bulk frame starts comes too late. So the order of arrivals alone decides, and not how often anyone called
   `pump`.
 - `pump` may look ahead, so that a carrier has the frame in time. What it let go is committed: a control
@@ -16,11 +16,12 @@ release it at its due time. The rules:
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from perigrid.errors import Bug
+from perigrid.mesh.fair import FairQueue
 from perigrid.mesh.topology import Link
 from perigrid.units import MIB, NodeId
 
@@ -51,7 +52,6 @@ class _Waiting:
     frame: object
     size_bytes: int
     since_s: float
-    number: int
 
 
 class Channel:
@@ -67,10 +67,11 @@ class Channel:
         self._rate_bps = rate_bps
         self._delay_at = delay_at
         self._control: deque[_Waiting] = deque()
-        self._bulk: deque[_Waiting] = deque()
+        self._bulk: FairQueue[_Waiting] = FairQueue()
+        self._gone: list[Departure] = []
         self._free_s = -math.inf
+        self._last_s = -math.inf
         self._queued_bytes = 0
-        self._pushed = 0
 
     @property
     def queued_bytes(self) -> int:
@@ -89,12 +90,15 @@ class Channel:
 
     @property
     def next_pump_s(self) -> float:
-        """Sky time at which the next waiting frame could start; infinite where none waits."""
-        queue = self._next_queue()
-        return max(self._free_s, queue[0].since_s) if queue else math.inf
+        """Sky time at which `pump` has something to let go next; infinite where nothing waits."""
+        return self._gone[0].start_s if self._gone else self._next_start_s()
 
-    def push(self, frame: object, size_bytes: int, control: bool, now_s: float) -> None:
-        """Let a frame of `size_bytes` on the wire wait in its class; Bug past the queue's bounds."""
+    def push(self, frame: object, size_bytes: int, control: bool, now_s: float, flow: Hashable = None) -> None:
+        """Let a frame of `size_bytes` on the wire wait in its class; Bug past the queue's bounds.
+
+        Bulk frames of different flows take turns; within a flow, and among control frames, the order of arrival is the
+        order of departure, even if a caller's clock stepped back.
+        """
         if size_bytes <= 0:
             raise Bug(f"A frame has at least one byte, not {size_bytes}.")
         if self.queued_frames >= MAX_QUEUED_FRAMES or self._queued_bytes + size_bytes > MAX_QUEUED_BYTES:
@@ -103,25 +107,21 @@ class Channel:
                 f"wait, and {size_bytes} bytes more came. Senders must hold back at "
                 f"{MAX_QUEUED_FRAMES} frames or {MAX_QUEUED_BYTES} bytes."
             )
-        queue = self._control if control else self._bulk
-        # Within a class the order of arrival is the order of departure, even if a caller's clock stepped
-        # back.
-        since_s = max(now_s, queue[-1].since_s) if queue else now_s
-        queue.append(_Waiting(frame, size_bytes, since_s, self._pushed))
-        self._pushed += 1
+        since_s = self._last_s = max(now_s, self._last_s)
+        # What could start before this frame came has started, whether anyone has called `pump` or not.
+        self._advance(since_s)
+        waiting = _Waiting(frame, size_bytes, since_s)
+        if control:
+            self._control.append(waiting)
+        else:
+            self._bulk.put(flow, waiting)
         self._queued_bytes += size_bytes
 
     def pump(self, now_s: float, lookahead_s: float) -> list[Departure]:
         """Let go, in order, every frame that starts by now + lookahead."""
-        departures = []
-        while self.next_pump_s <= now_s + lookahead_s:
-            queue = self._next_queue()
-            start_s = max(self._free_s, queue[0].since_s)
-            waiting = queue.popleft()
-            end_s = start_s + waiting.size_bytes * 8 / self._rate_bps
-            self._free_s = end_s
-            self._queued_bytes -= waiting.size_bytes
-            departures.append(Departure(waiting.frame, start_s, end_s, end_s + self._delay_at(start_s)))
+        self._advance(now_s + lookahead_s)
+        count = sum(departure.start_s <= now_s + lookahead_s for departure in self._gone)
+        departures, self._gone = self._gone[:count], self._gone[count:]
         return departures
 
     def clear(self) -> list[object]:
@@ -132,14 +132,24 @@ class Channel:
         self._queued_bytes = 0
         return frames
 
-    def _next_queue(self) -> deque[_Waiting]:
-        """The class whose head starts next: control, unless bulk starts before any of it is there."""
-        if self._control and self._bulk:
-            control, bulk = self._control[0], self._bulk[0]
-            bulk_start_s = max(self._free_s, bulk.since_s)
-            in_time = (control.since_s, control.number) < (bulk_start_s, bulk.number)
-            return self._control if in_time else self._bulk
-        return self._control or self._bulk
+    def _advance(self, until_s: float) -> None:
+        """Start every frame that starts by then."""
+        while (start_s := self._next_start_s()) <= until_s:
+            if self._control and self._control[0].since_s <= start_s:
+                waiting = self._control.popleft()
+            else:
+                waiting = self._bulk.take(lambda item, start_s=start_s: item.since_s <= start_s)  # type: ignore[misc]
+            end_s = start_s + waiting.size_bytes * 8 / self._rate_bps
+            self._free_s = end_s
+            self._queued_bytes -= waiting.size_bytes
+            self._gone.append(Departure(waiting.frame, start_s, end_s, end_s + self._delay_at(start_s)))
+
+    def _next_start_s(self) -> float:
+        """When the line is free and something is there; infinite where nothing waits."""
+        since_s = self._control[0].since_s if self._control else math.inf
+        for head in self._bulk.heads():
+            since_s = min(since_s, head.since_s)
+        return max(self._free_s, since_s)
 
 
 def loss_seed(run_seed: int, link: Link, sender: NodeId) -> bytes:

@@ -9,11 +9,11 @@ The receiving side tells duplicates by number, for ever within one boot of the s
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 import msgspec
 
+from perigrid.mesh.fair import FairQueue
 from perigrid.mesh.plan import LinkState
 from perigrid.node.frames import Frame, Priority, size_on_link_bytes
 from perigrid.node.transfers import MAX_CHUNK_BYTES
@@ -45,7 +45,7 @@ class Outgoing:
     number: int = 0
     held: dict[int, Held] = field(default_factory=dict)
     bulk_bytes: int = 0
-    backlog: deque[Frame] = field(default_factory=deque)
+    backlog: FairQueue[Frame] = field(default_factory=FairQueue)
 
     def may_send(self, frame: Frame, state: LinkState) -> bool:
         """Is there credit for this frame? Control frames always have it."""

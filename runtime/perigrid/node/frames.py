@@ -163,6 +163,11 @@ BODY_BYTES_PER_SHARD = 64
 """What each shard in an assignment is charged."""
 
 
+def flow_of(frame: Frame) -> tuple[NodeId, int]:
+    """The transfer that a frame belongs to: transfers take turns on a link."""
+    return frame.source, frame.transfer
+
+
 def size_on_link_bytes(frame: Frame) -> int:
     """The bytes that a frame is charged for on a link: header, body and payload."""
     body = BODY_BYTES_PER_SHARD * len(frame.body.shards) if isinstance(frame.body, Assign) else 0

@@ -21,7 +21,15 @@ from perigrid.mesh.topology import Link
 from perigrid.node.actions import Action, DropQueued, Note, Send, WakeAt
 from perigrid.node.custody import MAX_TRIES, Incoming, Outgoing
 from perigrid.node.events import Now
-from perigrid.node.frames import HOP_LIMIT, MAX_DEAD_LINKS_MET, CustodyAck, Frame, LinkAdvert, Priority
+from perigrid.node.frames import (
+    HOP_LIMIT,
+    MAX_DEAD_LINKS_MET,
+    CustodyAck,
+    Frame,
+    LinkAdvert,
+    Priority,
+    flow_of,
+)
 from perigrid.node.transfers import Sender
 from perigrid.units import NodeId
 
@@ -166,7 +174,7 @@ class Relay:
         outgoing = self._outgoing.setdefault(hop.link, Outgoing(self.sender.boot))
         state = self.plan.state(hop.link, now.sky_s)
         if (outgoing.backlog and frame.priority is Priority.BULK) or not outgoing.may_send(frame, state):
-            outgoing.backlog.append(frame)
+            outgoing.backlog.put(flow_of(frame), frame)
             return
         actions.append(Send(hop.link, outgoing.take(frame, now.local_s, state)))
 
@@ -226,8 +234,8 @@ class Relay:
         actions: list[Action] = []
         if outgoing.backlog:
             state = self.plan.state(link, now.sky_s)
-            while outgoing.backlog and state.up and outgoing.may_send(outgoing.backlog[0], state):
-                frame = outgoing.backlog.popleft()
+            while outgoing.backlog and state.up and outgoing.may_send(outgoing.backlog.peek(), state):
+                frame = outgoing.backlog.take()
                 actions.append(Send(link, outgoing.take(frame, now.local_s, state)))
             self._arm_custody(now, actions)
         return actions

@@ -48,7 +48,7 @@ from perigrid.node.events import (
     SatelliteBooted,
     Woken,
 )
-from perigrid.node.frames import Frame, Priority, size_on_link_bytes
+from perigrid.node.frames import Frame, Priority, flow_of, size_on_link_bytes
 from perigrid.node.replies import Reply
 from perigrid.node.satellite import Satellite, SatelliteConfig
 from perigrid.node.station import Station
@@ -371,7 +371,7 @@ class World:
             return
         channel = self._channel(link, record.node)
         control = frame.priority is Priority.CONTROL
-        channel.push(frame, size_on_link_bytes(frame), control, self.sky_s)
+        channel.push(frame, size_on_link_bytes(frame), control, self.sky_s, flow_of(frame))
         self._pump(link, record.node)
 
     def _pump(self, link: Link, sender: NodeId) -> None:
