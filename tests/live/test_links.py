@@ -30,13 +30,13 @@ SOON_S = 0.3
 """Emulated seconds ahead for which probes are ordered, so that the order is there before they are due."""
 
 ARRIVAL_LIMIT_S = 20.0
-WALL_MARGIN = 0.005
+MARGIN = 0.005
 
 
 @pytest.fixture(scope="module")
 def constellation(launcher: Launcher) -> Iterator[Constellation]:
-    """A ring at real time with lasers of 100 Mbit/s; each capture is on its owner alone."""
-    found = launcher.up("links", rate=1.0, service_s=0.02, laser_rate_bps=RATE_BPS, replicas=1)
+    """A ring at half of real time with lasers of 100 Mbit/s; each capture is on its owner alone."""
+    found = launcher.up("links", rate=0.5, service_s=0.02, laser_rate_bps=RATE_BPS, replicas=1)
     yield found
     launcher.end(found.run)
 
@@ -48,14 +48,21 @@ def host_of(constellation: Constellation, name: str) -> str:
 
 def collect(constellation: Constellation, name: str, count: int) -> list[Any]:
     """That many arrivals of probes at a satellite, in the order in which they were let go."""
-    found: list[Any] = []
+    return collect_all(constellation, {name: count})[name]
+
+
+def collect_all(constellation: Constellation, counts: dict[str, int]) -> dict[str, list[Any]]:
+    """Arrivals at several satellites: hosts hand theirs out once, all at the same time."""
+    found: dict[str, list[Any]] = {name: [] for name in counts}
 
     def enough() -> bool:
-        found.extend(constellation.states()[host_of(constellation, name)].arrivals)
-        return len(found) >= count
+        states = constellation.states()
+        for name, arrivals in found.items():
+            arrivals.extend(states[host_of(constellation, name)].arrivals)
+        return all(len(found[name]) >= count for name, count in counts.items())
 
-    wait_until(enough, ARRIVAL_LIMIT_S, f"{count} arrivals at {name}")
-    assert len(found) == count
+    wait_until(enough, ARRIVAL_LIMIT_S, f"arrivals of {counts}")
+    assert {name: len(arrivals) for name, arrivals in found.items()} == counts
     return found
 
 
@@ -98,8 +105,8 @@ def test_ten_megabytes_take_what_the_line_takes(constellation: Constellation) ->
     on_line = sum(a.bytes for a in arrivals)
     assert on_line >= BULK_BYTES
     # Headers are charged too, so 10 MB of payload are a little more than 10 MB on the line.
-    assert line_time_s(arrivals) == pytest.approx(on_line * 8 / RATE_BPS, rel=WALL_MARGIN)
-    assert line_time_s(arrivals) * BULK_BYTES / on_line == pytest.approx(0.8, rel=WALL_MARGIN)
+    assert line_time_s(arrivals) == pytest.approx(on_line * 8 / RATE_BPS, rel=MARGIN)
+    assert line_time_s(arrivals) * BULK_BYTES / on_line == pytest.approx(0.8, rel=MARGIN)
 
 
 def test_two_flows_over_one_laser_share_its_rate(constellation: Constellation) -> None:
@@ -111,7 +118,7 @@ def test_two_flows_over_one_laser_share_its_rate(constellation: Constellation) -
     for _ in range(2):
         constellation.probe("sat-04", "sat-05", start_s, payload_bytes=half, bulk=True)
     together = line_time_s(collect(constellation, "sat-05", 2 * frames_of(half)))
-    assert together == pytest.approx(2 * alone, rel=WALL_MARGIN)
+    assert together == pytest.approx(2 * alone, rel=4 * MARGIN)
 
 
 def test_the_two_directions_of_a_laser_do_not_share_a_rate(constellation: Constellation) -> None:
@@ -119,10 +126,10 @@ def test_the_two_directions_of_a_laser_do_not_share_a_rate(constellation: Conste
     half = BULK_BYTES // 4
     constellation.probe("sat-05", "sat-06", start_s, payload_bytes=half, bulk=True)
     constellation.probe("sat-06", "sat-05", start_s, payload_bytes=half, bulk=True)
-    for receiver in ("sat-05", "sat-06"):
-        arrivals = collect(constellation, receiver, frames_of(half))
-        expected_s = sum(a.bytes for a in arrivals) * 8 / RATE_BPS
-        assert line_time_s(arrivals) == pytest.approx(expected_s, rel=WALL_MARGIN)
+    both = collect_all(constellation, dict.fromkeys(("sat-05", "sat-06"), frames_of(half)))
+    for arrivals in both.values():
+        alone_s = sum(a.bytes for a in arrivals) * 8 / RATE_BPS
+        assert line_time_s(arrivals) < 1.5 * alone_s, "a shared line would take twice as long"
 
 
 def test_a_control_frame_overtakes_a_bulk_transfer(constellation: Constellation) -> None:
@@ -223,10 +230,25 @@ def test_what_was_sent_before_its_sender_died_still_lands(slow: Constellation) -
         killed_s = slow.now_s()
         arrival = collect(slow, receiver, 1)[0]
         assert arrival.sent_s < killed_s < arrival.due_s
-        assert slow.status()["satellites_lost"] == [sender]
     finally:
         wait_until(lambda: slow.status()["satellites_lost"] == [sender], UP_LIMIT_S, "the loss being noticed")
         slow.reboot(sender)
-    # Nothing that was sent to it while it was dead may reach it in its new life.
-    arrivals = slow.states()[host_of(slow, sender)].arrivals
-    assert list(arrivals) == []
+
+
+def test_what_shone_on_a_dead_satellite_does_not_reach_it_in_its_next_life(constellation: Constellation) -> None:
+    victim, before = "sat-11", "sat-10"
+    pid = next(s["pid"] for s in constellation.status()["satellites"] if s["name"] == victim)
+    start_s = constellation.now_s() + SOON_S
+    # A dense stream, so that some of it leaves before anybody can have noticed the death.
+    constellation.probe(before, victim, start_s, count=4000, interval_s=1e-4)
+    wait_until(lambda: constellation.now_s() > start_s + 0.2, UP_LIMIT_S, "the middle of the stream")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: constellation.status()["satellites_lost"] == [victim], UP_LIMIT_S, "the loss being noticed")
+    constellation.reboot(victim)
+    booted_s = constellation.now_s()
+    # Its terminals and its neighbour's need a second for each other.
+    constellation.probe(before, victim, booted_s + 1.5)
+    (arrival,) = collect(constellation, victim, 1)
+    assert arrival.sent_s > booted_s
+    state = constellation.states()[host_of(constellation, victim)]
+    assert state.worst_frame_late_s < 1.0, "a frame of the former life would be seconds late"

@@ -2,11 +2,15 @@
 
 Whatever is released after its emulated due time is counted with how late it was. A run in which more than
 `MAX_SHARE_LATE` was late by more than `TOLERANCE_S` emulated seconds is INVALID FOR LATENCY: the desk, not the orbit,
-made its times. The counts also say at which rate this machine would have held.
+made its times.
+
+Each release also tells the rate up to which it would have been in time. Those rates are kept as counts by eighths of an
+octave, so that a run can say which rate would have held for all but the share that may be late.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import msgspec
@@ -18,12 +22,30 @@ MAX_SHARE_LATE = 0.001
 MAX_ERRORS_KEPT = 200_000
 """Release errors of frames kept for measurements; the oldest go first."""
 
-RATE_HEADROOM = 0.8
+RATE_HEADROOM = 0.9
 """The rate that would hold is said with this much room: the next run is not this one."""
+
+STEPS_PER_OCTAVE = 8
+LOWEST_OCTAVE = -14
+STEPS = 16 * STEPS_PER_OCTAVE
+"""Rates from 2^-14 to 4 are told apart; what would hold at any higher rate counts as the highest."""
+
+
+def step_of(rate: float) -> int:
+    """The step that a rate belongs to."""
+    if rate <= 0:
+        return 0
+    step = math.floor((math.log2(rate) - LOWEST_OCTAVE) * STEPS_PER_OCTAVE)
+    return max(0, min(STEPS - 1, step))
+
+
+def rate_of(step: int) -> float:
+    """The lowest rate of a step."""
+    return float(2.0 ** (LOWEST_OCTAVE + step / STEPS_PER_OCTAVE))
 
 
 class Lateness(msgspec.Struct, frozen=True):
-    """Counts of a whole run, added up over its processes."""
+    """Counts of a whole run, added up over its processes; `*_hold` count releases by the step that they would hold at."""
 
     frames: int = 0
     frames_late: int = 0
@@ -31,7 +53,8 @@ class Lateness(msgspec.Struct, frozen=True):
     inferences_late: int = 0
     worst_frame_s: float = 0.0
     worst_inference_s: float = 0.0
-    rate_that_holds: float = float("inf")
+    frames_hold: tuple[int, ...] = (0,) * STEPS
+    inferences_hold: tuple[int, ...] = (0,) * STEPS
 
     def plus(self, other: Lateness) -> Lateness:
         """Both together."""
@@ -42,7 +65,8 @@ class Lateness(msgspec.Struct, frozen=True):
             self.inferences_late + other.inferences_late,
             max(self.worst_frame_s, other.worst_frame_s),
             max(self.worst_inference_s, other.worst_inference_s),
-            min(self.rate_that_holds, other.rate_that_holds),
+            tuple(map(sum, zip(self.frames_hold, other.frames_hold, strict=True))),
+            tuple(map(sum, zip(self.inferences_hold, other.inferences_hold, strict=True))),
         )
 
     @property
@@ -57,9 +81,28 @@ class Lateness(msgspec.Struct, frozen=True):
         """Did this machine keep the orbit's time?"""
         return self.share_late <= MAX_SHARE_LATE
 
+    @property
+    def rate_that_holds(self) -> float | None:
+        """The rate at which this machine would have kept it; None while nothing says so."""
+        rates = [
+            _holding_rate(counts, total)
+            for counts, total in ((self.frames_hold, self.frames), (self.inferences_hold, self.inferences))
+            if total
+        ]
+        return RATE_HEADROOM * min(rates) if rates else None
+
+
+def _holding_rate(counts: tuple[int, ...], total: int) -> float:
+    allowed, seen = MAX_SHARE_LATE * total, 0
+    for step, count in enumerate(counts):
+        seen += count
+        if seen > allowed:
+            return rate_of(step)
+    return rate_of(STEPS - 1)
+
 
 class LatenessMeter:
-    """Counts releases in one process. Errors are wall seconds for measuring links, emulated for validity."""
+    """Counts releases in one process."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -68,28 +111,30 @@ class LatenessMeter:
         self.inferences_late = 0
         self.worst_frame_s = 0.0
         self.worst_inference_s = 0.0
-        self.rate_that_holds = float("inf")
         self.errors_wall_s: deque[float] = deque(maxlen=MAX_ERRORS_KEPT)
+        self._frames_hold = [0] * STEPS
+        self._inferences_hold = [0] * STEPS
 
     def frame(self, late_s: float, rate: float) -> bool:
         """A frame was released `late_s` emulated seconds after its due time; whether that is late."""
         self.frames += 1
         self.errors_wall_s.append(late_s / rate if rate else 0.0)
+        holds = rate * TOLERANCE_S / late_s if late_s > 0 else math.inf
+        self._frames_hold[step_of(holds) if holds < 1 else STEPS - 1] += 1
         if late_s > self.worst_frame_s:
             self.worst_frame_s = late_s
         if late_s <= TOLERANCE_S:
             return False
         self.frames_late += 1
-        self.rate_that_holds = min(self.rate_that_holds, rate * TOLERANCE_S / late_s * RATE_HEADROOM)
         return True
 
     def inference(self, service_s: float, taken_wall_s: float, late_s: float) -> None:
         """An inference of `service_s` emulated seconds took `taken_wall_s` here, and was `late_s` emulated late."""
         self.inferences += 1
         self.worst_inference_s = max(self.worst_inference_s, late_s)
+        self._inferences_hold[step_of((service_s + TOLERANCE_S) / max(taken_wall_s, 1e-9))] += 1
         if late_s > TOLERANCE_S:
             self.inferences_late += 1
-            self.rate_that_holds = min(self.rate_that_holds, (service_s + TOLERANCE_S) / taken_wall_s * RATE_HEADROOM)
 
     def total(self) -> Lateness:
         """The counts so far."""
@@ -100,5 +145,6 @@ class LatenessMeter:
             self.inferences_late,
             self.worst_frame_s,
             self.worst_inference_s,
-            self.rate_that_holds,
+            tuple(self._frames_hold),
+            tuple(self._inferences_hold),
         )

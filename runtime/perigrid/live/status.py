@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from perigrid.live.constellation import Constellation
@@ -24,7 +23,8 @@ def lateness_of(states: list[Any]) -> Lateness:
                 state.inferences_late,
                 state.worst_frame_late_s,
                 state.worst_inference_late_s,
-                state.rate_that_holds,
+                tuple(state.frames_hold),
+                tuple(state.inferences_hold),
             )
         )
     return total
@@ -42,7 +42,7 @@ def lateness_fields(late: Lateness) -> dict[str, Any]:
         "worst_frame_late_ms": round(late.worst_frame_s * 1e3, 3),
         "worst_inference_late_ms": round(late.worst_inference_s * 1e3, 3),
         "tolerance_ms": TOLERANCE_S * 1e3,
-        "rate_that_holds": None if math.isinf(holds) else float(f"{holds:.2g}"),
+        "rate_that_holds": None if holds is None else float(f"{holds:.2g}"),
     }
 
 

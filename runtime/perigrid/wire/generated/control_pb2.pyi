@@ -87,7 +87,7 @@ class ProbeRequest(_message.Message):
     def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., count: _Optional[int] = ..., interval_s: _Optional[float] = ..., payload_bytes: _Optional[int] = ..., bulk: _Optional[bool] = ..., start_sky_s: _Optional[float] = ...) -> None: ...
 
 class HostState(_message.Message):
-    __slots__ = ("name", "pid", "frames", "frames_late", "inferences", "inferences_late", "worst_frame_late_s", "worst_inference_late_s", "rate_that_holds", "laser_bytes", "ground_bytes", "replica_bytes", "nodes", "release_errors_s", "arrivals", "captures", "payload_pid", "busy_cpu_s")
+    __slots__ = ("name", "pid", "frames", "frames_late", "inferences", "inferences_late", "worst_frame_late_s", "worst_inference_late_s", "laser_bytes", "ground_bytes", "replica_bytes", "nodes", "release_errors_s", "arrivals", "captures", "payload_pid", "busy_cpu_s", "frames_hold", "inferences_hold")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
@@ -96,7 +96,6 @@ class HostState(_message.Message):
     INFERENCES_LATE_FIELD_NUMBER: _ClassVar[int]
     WORST_FRAME_LATE_S_FIELD_NUMBER: _ClassVar[int]
     WORST_INFERENCE_LATE_S_FIELD_NUMBER: _ClassVar[int]
-    RATE_THAT_HOLDS_FIELD_NUMBER: _ClassVar[int]
     LASER_BYTES_FIELD_NUMBER: _ClassVar[int]
     GROUND_BYTES_FIELD_NUMBER: _ClassVar[int]
     REPLICA_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +105,8 @@ class HostState(_message.Message):
     CAPTURES_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_PID_FIELD_NUMBER: _ClassVar[int]
     BUSY_CPU_S_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_HOLD_FIELD_NUMBER: _ClassVar[int]
+    INFERENCES_HOLD_FIELD_NUMBER: _ClassVar[int]
     name: str
     pid: int
     frames: int
@@ -114,7 +115,6 @@ class HostState(_message.Message):
     inferences_late: int
     worst_frame_late_s: float
     worst_inference_late_s: float
-    rate_that_holds: float
     laser_bytes: int
     ground_bytes: int
     replica_bytes: int
@@ -124,7 +124,9 @@ class HostState(_message.Message):
     captures: _containers.RepeatedScalarFieldContainer[str]
     payload_pid: int
     busy_cpu_s: float
-    def __init__(self, name: _Optional[str] = ..., pid: _Optional[int] = ..., frames: _Optional[int] = ..., frames_late: _Optional[int] = ..., inferences: _Optional[int] = ..., inferences_late: _Optional[int] = ..., worst_frame_late_s: _Optional[float] = ..., worst_inference_late_s: _Optional[float] = ..., rate_that_holds: _Optional[float] = ..., laser_bytes: _Optional[int] = ..., ground_bytes: _Optional[int] = ..., replica_bytes: _Optional[int] = ..., nodes: _Optional[_Iterable[str]] = ..., release_errors_s: _Optional[_Iterable[float]] = ..., arrivals: _Optional[_Iterable[_Union[Arrival, _Mapping]]] = ..., captures: _Optional[_Iterable[str]] = ..., payload_pid: _Optional[int] = ..., busy_cpu_s: _Optional[float] = ...) -> None: ...
+    frames_hold: _containers.RepeatedScalarFieldContainer[int]
+    inferences_hold: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., pid: _Optional[int] = ..., frames: _Optional[int] = ..., frames_late: _Optional[int] = ..., inferences: _Optional[int] = ..., inferences_late: _Optional[int] = ..., worst_frame_late_s: _Optional[float] = ..., worst_inference_late_s: _Optional[float] = ..., laser_bytes: _Optional[int] = ..., ground_bytes: _Optional[int] = ..., replica_bytes: _Optional[int] = ..., nodes: _Optional[_Iterable[str]] = ..., release_errors_s: _Optional[_Iterable[float]] = ..., arrivals: _Optional[_Iterable[_Union[Arrival, _Mapping]]] = ..., captures: _Optional[_Iterable[str]] = ..., payload_pid: _Optional[int] = ..., busy_cpu_s: _Optional[float] = ..., frames_hold: _Optional[_Iterable[int]] = ..., inferences_hold: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Arrival(_message.Message):
     __slots__ = ("source", "number", "sent_s", "due_s", "arrived_s", "bytes")
