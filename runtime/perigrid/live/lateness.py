@@ -45,7 +45,7 @@ def rate_of(step: int) -> float:
 
 
 class Lateness(msgspec.Struct, frozen=True):
-    """Counts of a whole run, added up over its processes; `*_hold` count releases by the step that they would hold at."""
+    """Counts of a whole run over its processes; `*_hold` count releases by the step of rate that they would hold at."""
 
     frames: int = 0
     frames_late: int = 0

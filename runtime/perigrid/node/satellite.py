@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perigrid.job.spec import Catalogue, Shard
+from perigrid.job.spec import JOB_ID_CHARACTERS, Catalogue, Shard
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.routes import Routes
 from perigrid.node.actions import Action, ForgetResults, Infer, KeepCapture, KeepResult, Note, WakeAt
@@ -174,6 +174,8 @@ class Satellite:
             case Withdraw(job):
                 return self._withdrawn(job)
             case Replica(capture, digest):
+                if self.catalogue.named(capture) is None:
+                    return [Note("unknown-capture", message.trace, {"source": int(message.source)})]
                 return [KeepCapture(f"capture/{capture}", capture, message.pieces, digest)]
             case Hello():
                 return self._say_alive(now)
@@ -181,6 +183,9 @@ class Satellite:
                 return []
 
     def _assigned(self, now: Now, assign: Assign, message: Message) -> list[Action]:
+        if not set(assign.job) <= JOB_ID_CHARACTERS:
+            # The job's name will name files of this flash.
+            return [Note("bad-job-name", message.trace, {"source": int(message.source)})]
         actions: list[Action] = []
         self.lease_s = assign.lease_s
         in_hand = {(t.job, t.shard.index): n for n, t in self.running.items()}
