@@ -201,6 +201,7 @@ def test_every_command_on_one_constellation(expected_sha256: str) -> None:
     assert answer("why", "sat-02")["reachable"] is True
 
     answer("kill", "sat-02")
+    assert answer("why", "sat-02")["dead"] is True
     assert answer("status")["satellites_lost"] == ["sat-02"]
     code, _, err = perigrid("kill", "sat-02")
     assert code == 2, err

@@ -368,9 +368,9 @@ class SupervisorClient:
         """Break the link between two nodes, or only its direction from a to b; what the supervisor says."""
         return self._said(self._stub.Cut, control_pb2.LinkRequest(a=a, b=b, one_way=one_way))
 
-    def heal(self, a: str, b: str, one_way: bool = False) -> str:
-        """Mend what `cut` broke."""
-        return self._said(self._stub.Heal, control_pb2.LinkRequest(a=a, b=b, one_way=one_way))
+    def heal(self, a: str, b: str) -> str:
+        """Mend what `cut` broke, in both directions."""
+        return self._said(self._stub.Heal, control_pb2.LinkRequest(a=a, b=b))
 
     def kill(self, node: str) -> str:
         """Let a satellite die at once; its flash stays."""

@@ -7,6 +7,7 @@ it tells to every host process. Calls come from the main loop and from gRPC's th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -152,8 +153,7 @@ class Constellation:
     def _end_process(self, name: str) -> None:
         process = self.processes[name]
         process.wanted = False
-        if process.pid:
-            os.kill(process.pid, signal.SIGKILL)
+        _kill(process.pid)
 
     def _spec(self, host: str) -> HostSpec:
         return next(h for h in self.config.hosts if h.name == host)
@@ -182,7 +182,7 @@ class Constellation:
         if host == GROUND_HOST:
             if node != self.mesh.ground:
                 raise UsageError(f"{name} is a ground station; cut its links instead, or kill 'ground'.")
-            os.kill(self.processes[GROUND_HOST].pid, signal.SIGKILL)
+            _kill(self.processes[GROUND_HOST].pid)
             return
         if name in self.dead_satellites:
             raise UsageError(f"{name} is dead already; `perigrid reboot {name}` starts it again.")
@@ -292,6 +292,13 @@ class Constellation:
         if ends in self.overlay.cuts or ends[::-1] in self.overlay.cuts:
             return "cut"
         return "up" if planned_up else "down"
+
+
+def _kill(pid: int) -> None:
+    """End a process, unless it has ended: the report of that may still be on its way."""
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def wait_gone(process: subprocess.Popen[bytes], limit_s: float) -> bool:

@@ -15,7 +15,7 @@ from perigrid.live.clients import SupervisorClient
 @shared_options
 @pass_shell
 def command(shell: Shell, a: str, b: str, one_way: bool) -> None:
-    """Cut the link between the nodes A and B."""
+    """Cut the link between the nodes A and B, in both directions or in one."""
     with SupervisorClient(shell.run()) as supervisor:
         message = supervisor.cut(a, b, one_way)
     shell.show({"action": "cut", "a": a, "b": b, "message": message}, [message or f"{a} - {b}: cut"])

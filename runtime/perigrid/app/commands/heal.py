@@ -11,11 +11,10 @@ from perigrid.live.clients import SupervisorClient
 @click.command("heal")
 @click.argument("a")
 @click.argument("b")
-@click.option("--one-way", is_flag=True, help="Only the direction from A to B.")
 @shared_options
 @pass_shell
-def command(shell: Shell, a: str, b: str, one_way: bool) -> None:
-    """Mend the link between the nodes A and B."""
+def command(shell: Shell, a: str, b: str) -> None:
+    """Mend the link between the nodes A and B, in both directions."""
     with SupervisorClient(shell.run()) as supervisor:
-        message = supervisor.heal(a, b, one_way)
+        message = supervisor.heal(a, b)
     shell.show({"action": "heal", "a": a, "b": b, "message": message}, [message or f"{a} - {b}: healed"])

@@ -29,8 +29,12 @@ def command(shell: Shell, node: str) -> None:
     in_wall_s = None if in_sky_s is None or status.rate <= 0 else in_sky_s / status.rate
     facts = msgspec.to_builtins(explanation)
     facts.pop("type", None)
-    facts.update(until_utc=moment, in_sky_s=in_sky_s, in_wall_s=in_wall_s)
-    shell.show(facts, lines_of(explanation, moment, in_sky_s, in_wall_s))
+    dead = explanation.node in status.satellites_lost
+    facts.update(dead=dead, until_utc=moment, in_sky_s=in_sky_s, in_wall_s=in_wall_s)
+    lines = lines_of(explanation, moment, in_sky_s, in_wall_s)
+    if dead:
+        lines.append(f"  it is dead, whatever the ground knows: `perigrid reboot {node}` starts it again")
+    shell.show(facts, lines)
 
 
 def lines_of(
