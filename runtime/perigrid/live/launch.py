@@ -7,6 +7,7 @@ launcher; a detached one lives until it is taken down.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -106,7 +107,8 @@ def down(run: RunDirectory) -> None:
         text = (run.path / "supervisor.lock").read_text().strip()
         if not run.is_up():
             return
-        os.kill(int(text), signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(text), signal.SIGTERM)
         end_s = time.monotonic() + DOWN_LIMIT_S
         while time.monotonic() < end_s:
             try:
@@ -115,7 +117,8 @@ def down(run: RunDirectory) -> None:
             except BlockingIOError:
                 time.sleep(LOCK_LOOK_S)
         # It does not answer: its children die with it, by the kernel's hand.
-        os.kill(int(text), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(text), signal.SIGKILL)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         run.remove_sockets()
     finally:
