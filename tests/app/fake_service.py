@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +13,7 @@ import grpc
 from perigrid.wire.generated import jobs_pb2, jobs_pb2_grpc
 
 SHARDS = 6
+SILENCE_LIMIT_S = 30.0
 
 
 def result_of(shard: int) -> bytes:
@@ -43,9 +45,11 @@ def ended() -> jobs_pb2.WatchReply:
 
 
 class FakeJobService(jobs_pb2_grpc.JobServiceServicer):
-    """Answers the n-th watch with the n-th script: replies in order, an exception standing for a lost stream."""
+    """Answers the n-th watch with the n-th script: replies in order, a status for a lost stream, an event for silence
+    until it is set.
+    """
 
-    def __init__(self, scripts: list[list[jobs_pb2.WatchReply | grpc.StatusCode]]) -> None:
+    def __init__(self, scripts: list[list[jobs_pb2.WatchReply | grpc.StatusCode | threading.Event]]) -> None:
         self.scripts = scripts
         self.refusal: tuple[grpc.StatusCode, str] | None = None
         self.submissions: list[jobs_pb2.JobSpec] = []
@@ -64,6 +68,9 @@ class FakeJobService(jobs_pb2_grpc.JobServiceServicer):
         for reply in script:
             if isinstance(reply, grpc.StatusCode):
                 context.abort(reply, "as the test wants it")
+            if isinstance(reply, threading.Event):
+                reply.wait(SILENCE_LIMIT_S)
+                return
             yield reply
 
     def List(self, request: Any, context: Any) -> Any:  # noqa: N802

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -153,6 +154,21 @@ def test_waiting_ends_where_the_constellation_is_gone(start: Serve) -> None:
     address = start(FakeJobService([[row(0), LOST]]))
     with JobClient(address, still_up=lambda: False) as client, pytest.raises(NotRunning, match="went down"):
         client.run(SPEC, lambda _: None, LIMIT_S)
+
+
+@pytest.mark.parametrize("moment", [Admitted, Delivered])
+def test_an_interrupted_client_leaves_nothing_behind(start: Serve, moment: type) -> None:
+    silence = threading.Event()
+    address = start(FakeJobService([[row(0), silence]]))
+
+    def interrupt(event: JobEvent) -> None:
+        if isinstance(event, moment):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), JobClient(address) as client:
+        client.run(SPEC, interrupt, LIMIT_S)
+    silence.set()
+    assert not [thread for thread in threading.enumerate() if thread.name == "replies"]
 
 
 def test_questions(start: Serve) -> None:

@@ -72,6 +72,7 @@ def scenario_toml(
     laser_rate_bps: float = 10e9,
     replicas: int = 2,
     preload: bool = True,
+    acquire_s: float = 1.0,
     extra: str = "",
 ) -> str:
     """A twelve-ring with one station below its first satellite, as a user would write it."""
@@ -96,7 +97,7 @@ longitude_deg = {station.longitude_deg}
 min_elevation_deg = {station.min_elevation_deg}
 [lasers]
 rate_bps = {laser_rate_bps}
-acquire_s = 1.0
+acquire_s = {acquire_s}
 [device]
 name = "computer of the tests"
 kind = "assumed"
@@ -399,4 +400,4 @@ def launcher(tmp_path_factory: pytest.TempPathFactory, scene: Path) -> Iterator[
 def slow(tmp_path_factory: pytest.TempPathFactory, scene: Path) -> Iterator[Constellation]:
     """Twelve satellites, a process each, at a tenth of real time. Whoever breaks something mends it."""
     with launching(tmp_path_factory.mktemp("slow"), scene) as found:
-        yield found.up("slow", rate=0.1, service_s=0.03)
+        yield found.up("slow", rate=0.1, service_s=0.03, acquire_s=0.1)

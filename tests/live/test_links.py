@@ -213,6 +213,10 @@ def test_a_satellite_without_links_gets_nothing_by_any_way(constellation: Conste
     assert int(node) in job.satellites()
 
 
+def reachable(constellation: Constellation, name: str) -> bool:
+    return bool(constellation.command("why", name)["reachable"])
+
+
 def waiting(constellation: Constellation, name: str) -> int:
     return int(constellation.command("why", name)["shards_waiting"])
 
@@ -231,8 +235,9 @@ def test_what_was_sent_before_its_sender_died_still_lands(slow: Constellation) -
         arrival = collect(slow, receiver, 1)[0]
         assert arrival.sent_s < killed_s < arrival.due_s
     finally:
-        wait_until(lambda: slow.status()["satellites_lost"] == [sender], UP_LIMIT_S, "the loss being noticed")
+        wait_until(lambda: not reachable(slow, sender), UP_LIMIT_S, "word of the loss at the ground")
         slow.reboot(sender)
+        wait_until(lambda: reachable(slow, sender), UP_LIMIT_S, "a way from the ground to it")
 
 
 def test_what_shone_on_a_dead_satellite_does_not_reach_it_in_its_next_life(constellation: Constellation) -> None:

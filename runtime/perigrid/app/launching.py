@@ -15,10 +15,8 @@ from pathlib import Path
 from perigrid.app.scenarios import Say, model_store
 from perigrid.live.launch import LaunchOptions, launch
 from perigrid.live.prepare import prepare
-from perigrid.live.rundir import RunDirectory, RunInfo
+from perigrid.live.rundir import MAX_NAME_LENGTH, RunDirectory, RunInfo
 from perigrid.scenario.model import Scenario
-
-MAX_NAME_LETTERS = 64
 
 
 def bring_up(
@@ -46,7 +44,7 @@ def bring_up(
 def run_name(scenario: Scenario) -> str:
     """A scenario's name as a run's: whatever could not name a folder becomes a dash."""
     letters = [c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in scenario.name]
-    return "".join(letters).strip(".-")[:MAX_NAME_LETTERS] or "run"
+    return "".join(letters).strip(".-")[:MAX_NAME_LENGTH] or "run"
 
 
 def cores() -> int:

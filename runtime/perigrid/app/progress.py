@@ -75,6 +75,11 @@ class Tally:
         self.attempts = 0
         self._start_s = time.monotonic()
 
+    def begin(self, shards: int) -> None:
+        """The job is admitted: time counts from now."""
+        self.shards = shards
+        self._start_s = time.monotonic()
+
     def take(self, event: Delivered) -> None:
         """Count one ending."""
         ending = event.row.ending
@@ -108,7 +113,7 @@ class PlainJob:
         """Say what happened, if it is worth a line."""
         tally = self._tally
         if isinstance(event, Started):
-            tally.shards = event.admitted.shards
+            tally.begin(event.admitted.shards)
             for line in started_lines(event):
                 self._say(line)
         elif isinstance(event, Settling):
@@ -151,6 +156,7 @@ class DrawnJob:
         if isinstance(event, Started):
             for line in started_lines(event):
                 console.print(line, highlight=False, markup=False)
+            self._tally.begin(event.admitted.shards)
             self._progress.update(self._bar, total=event.admitted.shards)
         elif isinstance(event, Settling):
             console.print(SETTLING, highlight=False, markup=False)

@@ -9,8 +9,10 @@ client is no part of the orbit, and both have bounds.
 from __future__ import annotations
 
 import hashlib
+import queue
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -55,6 +57,12 @@ MAX_JOB_S = 7 * 86_400.0
 
 MAX_ANSWER_BYTES = 64 * MIB
 """Largest answer taken: a row of 64 tiles of 2,048 pixels."""
+
+MAX_REPLIES_AHEAD = 16
+"""How many replies are read before they are asked for."""
+
+STREAM_LOOK_S = 0.05
+STREAM_CLOSE_LIMIT_S = 5.0
 
 MIN_RECONNECT_MS, MAX_RECONNECT_MS = 100, 1000
 
@@ -110,6 +118,55 @@ class JobSummary:
     shards: int
     attempts: int
     priority: int
+
+
+class Replies:
+    """The replies of a stream, read in a thread of their own. Iterating raises the stream's RpcError.
+
+    An interruption raises in the main thread, wherever that is; in the middle of gRPC's own bookkeeping of a stream it
+    leaves a channel that never closes. So the main thread only ever waits for a queue.
+    """
+
+    def __init__(self, open_stream: Callable[[], Any]) -> None:
+        self._open_stream = open_stream
+        self._stream: Any = None
+        self._queue: queue.Queue[Any] = queue.Queue(MAX_REPLIES_AHEAD)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="replies", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Any]:
+        while (reply := self._queue.get()) is not None:
+            if isinstance(reply, grpc.RpcError):
+                raise reply
+            yield reply
+
+    def close(self) -> None:
+        """Cancel the stream and wait, a bounded time, until its thread has left it."""
+        self._closed.set()
+        end_s = time.monotonic() + STREAM_CLOSE_LIMIT_S
+        while self._thread.is_alive() and time.monotonic() < end_s:
+            # Asked again each time, since the stream may have been opened only now.
+            if self._stream is not None:
+                self._stream.cancel()
+            self._thread.join(STREAM_LOOK_S)
+
+    def _read(self) -> None:
+        try:
+            self._stream = self._open_stream()
+            for reply in self._stream:
+                self._put(reply)
+            self._put(None)
+        except grpc.RpcError as error:
+            self._put(error)
+
+    def _put(self, reply: Any) -> None:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(reply, timeout=STREAM_LOOK_S)
+                return
+            except queue.Full:
+                continue
 
 
 def _always() -> bool:
@@ -233,19 +290,20 @@ class JobClient:
 
     def _watch(self, machine: Client, job: str, cursor: int, on: Callable[[JobEvent], None]) -> list[ClientAction]:
         request = jobs_pb2.WatchRequest(job=job, cursor=cursor)
-        stream = self._stub.Watch(request, timeout=self._left_s(job))
+        limit_s = self._left_s(job)
+        replies = Replies(lambda: self._stub.Watch(request, timeout=limit_s))
         try:
-            return self._follow(machine, job, stream, on)
+            return self._follow(machine, job, replies, on)
         except grpc.RpcError as error:
             return self._failed(machine, job, error)
         finally:
-            stream.cancel()
+            replies.close()
 
     def _follow(
-        self, machine: Client, job: str, stream: Iterable[Any], on: Callable[[JobEvent], None]
+        self, machine: Client, job: str, replies: Iterable[Any], on: Callable[[JobEvent], None]
     ) -> list[ClientAction]:
         """Take a stream's replies until one of them asks for more than to be handed on."""
-        for reply in stream:
+        for reply in replies:
             self._lost_since_s = None
             said = _read_reply(job, reply)
             for action in machine.handle(Said(said)):

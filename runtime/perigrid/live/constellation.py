@@ -24,6 +24,7 @@ from perigrid.errors import EnvironmentProblem, UsageError
 from perigrid.live.clock import ClockPage
 from perigrid.live.config import GROUND_HOST, HostSpec, RunConfig, write_overlay
 from perigrid.live.entry import PAYLOAD_PREFIX
+from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.topology import Link, Mesh
 from perigrid.node.terminals import Overlay
 from perigrid.units import NodeId
@@ -105,8 +106,8 @@ class Constellation:
         """Does everything serve?"""
         return all(process.ready for process in self.processes.values())
 
-    def settled(self) -> bool:
-        """Are all payloads warm, and all copies of captures where they shall be?"""
+    def settled(self, plan: ContactPlan) -> bool:
+        """Are all payloads warm, and all copies of captures where they shall be, as far as a laser leads there now?"""
         payloads = [p for p in self.processes.values() if p.name.startswith(PAYLOAD_PREFIX)]
         if not all(p.warm or not p.wanted for p in payloads):
             return False
@@ -116,7 +117,8 @@ class Constellation:
             (host_of[node], f"{self.mesh.names[node]}:{capture.name}")
             for capture in self.config.catalogue.captures
             for node in capture.replicas
-            if self.mesh.names[node] not in self.dead_satellites
+            if plan.state(self.mesh.link_between(capture.owner, node), self.clock.now_s()).up
+            and self.mesh.names[node] not in self.dead_satellites
             and self.mesh.names[capture.owner] not in self.dead_satellites
         }
         return wanted <= held

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +73,7 @@ class Device:
         catalogue: Catalogue,
         service_s: Callable[[], dict[str, float]] | None,
         meter: LatenessMeter,
+        slots: int,
         group: PayloadGroup,
     ) -> None:
         self.name = name
@@ -88,6 +90,8 @@ class Device:
             ("grpc.max_reconnect_backoff_ms", 500),
             ("grpc.initial_reconnect_backoff_ms", 50),
         ]
+        # Threads that stay: gRPC's futures start one a call, and starting one makes the loop wait.
+        self._calls = ThreadPoolExecutor(slots, thread_name_prefix=name)
         self._channel = grpc.insecure_channel(f"unix:sockets/{name}.worker", options=options)
         stub: Any = protocol_grpc.GRPCInferenceServiceStub
         self._stub = stub(self._channel)
@@ -113,6 +117,7 @@ class Device:
         """The satellite is gone: what runs for it is nobody's any more."""
         self._alive = False
         self._channel.close()
+        self._calls.shutdown(wait=False)
 
     def _start(self, running: _Running) -> None:
         group = self._group
@@ -123,13 +128,20 @@ class Device:
         group.count += 1
         number = group.count
         group.running[number] = running
+        self._loop.must_not_fail(self._calls.submit(self._call, number, running))
+
+    def _call(self, number: int, running: _Running) -> None:
+        """In a thread of the device's: ask the worker, hash what it answers, and go on in the loop's thread."""
         try:
             request = self._request(running.action, running.started_s)
+            response = self._stub.ModelInfer(request, timeout=CALL_LIMIT_S)
         except grpc.RpcError as error:
             self._loop.soon(lambda error=error: self._broken(number, error))  # type: ignore[misc]
             return
-        future = self._stub.ModelInfer.future(request, timeout=CALL_LIMIT_S)
-        future.add_done_callback(lambda done: self._answered(number, running, done))
+        blob = held(response.raw_output_contents[0])
+        desk_wait_s = response.parameters["desk_wait_s"].double_param
+        cpu_s = response.parameters["cpu_s"].double_param
+        self._loop.soon(lambda: self._computed(number, running, blob, desk_wait_s, cpu_s))
 
     def _request(self, action: Infer, started_s: float) -> protocol.ModelInferRequest:
         shard = action.shard
@@ -157,20 +169,6 @@ class Device:
 
     def _service(self, model: str, shard: Shard) -> float:
         return 0.0 if self._service_s is None else self._service_s()[model] * len(shard.tiles)
-
-    def _answered(self, number: int, running: _Running, done: grpc.Future) -> None:
-        """In gRPC's thread: hash the result there, and go on in the loop's."""
-        try:
-            response = done.result()
-        except grpc.FutureCancelledError:
-            return
-        except grpc.RpcError as error:
-            self._loop.soon(lambda error=error: self._broken(number, error))  # type: ignore[misc]
-            return
-        blob = held(response.raw_output_contents[0])
-        desk_wait_s = response.parameters["desk_wait_s"].double_param
-        cpu_s = response.parameters["cpu_s"].double_param
-        self._loop.soon(lambda: self._computed(number, running, blob, desk_wait_s, cpu_s))
 
     def _computed(self, number: int, running: _Running, blob: HeldBlob, desk_wait_s: float, cpu_s: float) -> None:
         self._leave(number)

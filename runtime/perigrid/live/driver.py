@@ -7,6 +7,7 @@ order, in the loop's thread. The driver decides nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from perigrid.errors import Bug
@@ -30,6 +31,7 @@ from perigrid.node.actions import (
     Tell,
     WakeAt,
 )
+from perigrid.node.blobs import Piece
 from perigrid.node.controller import Controller
 from perigrid.node.events import Event, FrameArrived, Kept, Now, Woken
 from perigrid.node.replies import Reply
@@ -52,10 +54,11 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What only a satellite has: flash and a computer."""
+    """What only a satellite has: flash and a computer. `writer` is the one thread that writes flashes, in order."""
 
     flash: Flash
     device: Device
+    writer: Executor
 
 
 class NodeDriver:
@@ -143,10 +146,9 @@ class NodeDriver:
             case KeepResult():
                 self._keep_result(action)
             case KeepCapture(key, capture, pieces, digest):
-                blob, intact = self._board().flash.keep_capture(capture, pieces, digest)
-                self.feed(Kept(key, blob, intact))
+                self._write(lambda: self._keep_capture(key, capture, pieces, digest))
             case ForgetResults(job, shards):
-                self._board().flash.forget_results(job, shards)
+                self._write(lambda: self._board().flash.forget_results(job, shards))
             case Persist(records, then):
                 done = lambda: self._loop.soon(lambda: self._durable(then))  # noqa: E731
                 self._ground().journal.append(records, done)
@@ -164,8 +166,21 @@ class NodeDriver:
             blob = self.equipment.results.append(action.pieces, action.digest)
             self.feed(Kept(action.key, blob, blob.digest == action.digest))
             return
-        self._board().flash.keep_result(action.job, action.shard, action.pieces, action.digest, action.stages)
-        self.feed(Kept(action.key, action.pieces[0].blob, True))
+        self._write(lambda: self._keep_result_in_flash(action))
+
+    def _write(self, call: Callable[[], None]) -> None:
+        """Write flash beside the loop: a file system may stop for milliseconds, and frames have due times."""
+        if self._alive:
+            self._loop.must_not_fail(self._board().writer.submit(call))
+
+    def _keep_result_in_flash(self, action: KeepResult) -> None:
+        board = self._board()
+        board.flash.keep_result(action.job, action.shard, action.pieces, action.digest, action.stages)
+        self._loop.soon(lambda: self.feed(Kept(action.key, action.pieces[0].blob, True)))
+
+    def _keep_capture(self, key: str, capture: str, pieces: tuple[Piece, ...], digest: bytes) -> None:
+        blob, intact = self._board().flash.keep_capture(capture, pieces, digest)
+        self._loop.soon(lambda: self.feed(Kept(key, blob, intact)))
 
     def _wake_at(self, key: str, local_s: float, lazy: bool) -> None:
         self._wake_count += 1

@@ -10,6 +10,7 @@ import ctypes
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ PAYLOAD_PREFIX = "payload-"
 CORES_SOCKET = "sockets/cores"
 MEASURED_LIMIT_S = 60.0
 MEASURED_LOOK_S = 0.05
+SWITCH_INTERVAL_S = 1e-4
 PORT_FILE = Path("ground/port")
 
 Ready = Callable[[str], None]
@@ -64,6 +66,7 @@ def run_payload(name: str, models: Mapping[str, LoadedModel], ready: Ready, read
     from perigrid.mesh.topology import Mesh
 
     os.nice(PAYLOAD_NICENESS)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     config = read_config(Path())
     mesh = Mesh(config.scenario)
     host = name.removeprefix(PAYLOAD_PREFIX)
@@ -107,6 +110,8 @@ def run_host(name: str, ready: Ready, first: bool) -> None:
     from perigrid.live.host import Host
     from perigrid.live.jobservice import serve_jobs
 
+    # gRPC's threads must not keep the loop waiting for the interpreter: its frames have due times.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     for leftover in (Path("sockets") / f"{name}.bus", Path("sockets") / f"{name}.control"):
         leftover.unlink(missing_ok=True)
     host = Host(name, Path())

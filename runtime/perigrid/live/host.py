@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -58,6 +59,7 @@ class Host:
         self.tell: Callable[[int, Reply], None] = lambda client, reply: None
         self._folder = folder
         self._group = PayloadGroup()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="flash")
         self._hours = round(self.plan.horizon_s / 3600)
         self.loop.after_turn.append(self.log.flush)
         spec = next(h for h in self.config.hosts if h.name == name)
@@ -82,7 +84,7 @@ class Host:
         if self.mesh.is_satellite(node):
             flash = Flash(Path("flash") / name)
             boot = _count_boot(name)
-            equipment = Board(flash, self._device(name, flash))
+            equipment = Board(flash, self._device(name, flash), self._writer)
             satellite = SatelliteConfig(
                 node,
                 ground,
@@ -155,7 +157,8 @@ class Host:
     def _device(self, name: str, flash: Flash) -> Device:
         # Read when the first task needs them: they are measured once all processes are there.
         service_s = None if self.config.free else cache(lambda: read_service_times(self._folder))
-        device = Device(name, self.loop, flash, self.config.catalogue, service_s, self.meter, self._group)
+        slots = self.config.scenario.device.slots
+        device = Device(name, self.loop, flash, self.config.catalogue, service_s, self.meter, slots, self._group)
         if self.config.scenario.models and not device.wait_ready(WORKER_READY_LIMIT_S):
             raise EnvironmentProblem(
                 f"the worker of {name} did not answer within {WORKER_READY_LIMIT_S:g} s; see the run's log folder."

@@ -16,6 +16,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from perigrid.live.clock import ClockPage
 
@@ -87,6 +88,19 @@ class Loop:
         """Call in this loop's thread; may be said from any thread."""
         self._calls.append(call)
         os.eventfd_write(self._event, 1)
+
+    def must_not_fail(self, future: Future[None]) -> None:
+        """Let what another thread could not do end this process, instead of being forgotten there."""
+
+        def look(done: Future[None]) -> None:
+            error = done.exception()
+            if error is not None:
+                self.soon(lambda: self._fail(error))
+
+        future.add_done_callback(look)
+
+    def _fail(self, error: BaseException) -> None:
+        raise error
 
     def stop(self) -> None:
         """Leave `run` after this turn."""

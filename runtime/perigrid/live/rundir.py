@@ -2,7 +2,7 @@
 
 Everything of a run lies in one directory, mode 0700, and nothing is written elsewhere:
 
-    run.json         what is up, and where          scenario.json  catalogue.json   what it was made from
+    run.json         what is up, and where          config.json    what it was made from
     clock.page       emulated time                  plan/          contact plan, an hour a file
     sockets/         buses, workers, control        flash/NAME/    one satellite's captures and finished results
     ground/          journal and results            events/        what happened, a file a process

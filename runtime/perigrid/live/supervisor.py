@@ -177,7 +177,7 @@ class Supervisor:
         if self._settle_until_s is None or time.monotonic() < self._settle_look_s:
             return
         self._settle_look_s = time.monotonic() + SETTLING_LOOK_S
-        if self.constellation.settled() or time.monotonic() > self._settle_until_s:
+        if self.constellation.settled(self.plan) or time.monotonic() > self._settle_until_s:
             self._settle_until_s = None
             self.settled = True
             self.clock.set_rate(self.config.rate)

@@ -161,9 +161,11 @@ class Satellite:
         return actions
 
     def _message(self, now: Now, message: Message) -> list[Action]:
-        if message.epoch < self.epoch:
-            return [Note("old-epoch", message.trace, {"epoch": message.epoch})]
-        self.epoch = max(self.epoch, message.epoch)
+        if message.source == self.config.ground:
+            # Only controllers have epochs; one that was replaced has no say any more.
+            if message.epoch < self.epoch:
+                return [Note("old-epoch", message.trace, {"epoch": message.epoch})]
+            self.epoch = message.epoch
         match message.body:
             case Assign() as assign:
                 return self._assigned(now, assign, message)
