@@ -58,9 +58,7 @@ DILATIONS = (1, 2, 4, 8)
 class Block(nn.Module):
     """A convolution with its batch norm; `folded` gives the one convolution that both are worth."""
 
-    def __init__(
-        self, inputs: int, outputs: int, size: int, stride: int = 1, dilation: int = 1, groups: int = 1
-    ):
+    def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1, dilation: int = 1, groups: int = 1):
         super().__init__()
         padding = dilation * (size // 2)
         self.conv = nn.Conv2d(inputs, outputs, size, stride, padding, dilation, groups, bias=False)
@@ -227,9 +225,7 @@ def to_onnx(net: Tinycloud) -> onnx.ModelProto:
 
 def kappa(mask: np.ndarray, classes: np.ndarray) -> float:
     """Cohen's kappa (Cohen, 1960) over all pixels."""
-    table = np.bincount(classes.ravel() * CLASSES + mask.ravel(), minlength=CLASSES**2).reshape(
-        CLASSES, CLASSES
-    )
+    table = np.bincount(classes.ravel() * CLASSES + mask.ravel(), minlength=CLASSES**2).reshape(CLASSES, CLASSES)
     total = table.sum()
     chance = (table.sum(0) * table.sum(1)).sum() / total**2
     return float((np.trace(table) / total - chance) / (1 - chance))
@@ -270,9 +266,7 @@ def report(path: Path, net: Tinycloud, halves: dict) -> None:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     image = np.stack([halves[name][2][:, :TILE_PX] for name in SCENES])
     with torch.no_grad():
-        difference = np.abs(
-            net(torch.from_numpy(image)).numpy() - session.run(None, {"input": image})[0]
-        ).max()
+        difference = np.abs(net(torch.from_numpy(image)).numpy() - session.run(None, {"input": image})[0]).max()
     if difference > 1e-3:
         raise SystemExit(f"{path} differs from the trained net by {difference:.2g}: the export is wrong")
     data = path.read_bytes()
@@ -293,9 +287,7 @@ def report(path: Path, net: Tinycloud, halves: dict) -> None:
 
 def main() -> None:
     if len(sys.argv) != 2 or not os.environ.get("PERIGRID_DATA"):
-        raise SystemExit(
-            "usage: PERIGRID_DATA=<folder with scenes/> python train_tinycloud.py <file to write>"
-        )
+        raise SystemExit("usage: PERIGRID_DATA=<folder with scenes/> python train_tinycloud.py <file to write>")
     halves = load_halves(Path(os.environ["PERIGRID_DATA"]) / "scenes")
     net = train(halves)
     path = Path(sys.argv[1])

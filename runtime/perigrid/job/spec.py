@@ -18,6 +18,11 @@ DEFAULT_TILES_PER_SHARD = 4
 JOB_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
+def is_job_id(job: str) -> bool:
+    """May a job be called that? It names files."""
+    return 0 < len(job) <= MAX_JOB_ID_LENGTH and set(job) <= JOB_ID_CHARACTERS
+
+
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One job as its client states it. `job` is the client's own id: submitting it twice is one job.
 
@@ -33,7 +38,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def check(self) -> None:
         """Raise UsageError where the job cannot be."""
-        if not self.job or len(self.job) > MAX_JOB_ID_LENGTH or not set(self.job) <= JOB_ID_CHARACTERS:
+        if not is_job_id(self.job):
             raise UsageError(
                 f"job id {self.job!r}: use 1 to {MAX_JOB_ID_LENGTH} letters, digits, '-', '_' or '.', "
                 "since it names a folder of the run."

@@ -53,6 +53,12 @@ LOOKAHEAD_WALL_S = 1e-3
 """How far ahead of its first bit's time a frame is handed over, so that a busy process need not wake for each."""
 
 RECEIVE_BURST = 128
+MAX_AHEAD_S = 1.0
+"""A frame is stamped at most so far ahead of its departure, emulated seconds: the look-ahead at the highest rate."""
+
+MAX_FLIGHT_S = 60.0
+"""From a frame's first bit out to its last bit in, emulated seconds: a chunk on the slowest line, and its light."""
+
 MAX_ARRIVALS_KEPT = 100_000
 
 
@@ -150,6 +156,15 @@ class Bus:
         direction = self._directions.get((link, node))
         if direction is not None:
             direction.channel.clear()
+
+    def see(self, overlay: Overlay) -> None:
+        """What is broken has changed: frames that wait for a process whose nodes are all dead shine on nobody."""
+        self.overlay = overlay
+        for spec in self._config.hosts:
+            stuck = self._stuck.get(spec.name)
+            if stuck and all(node in overlay.dead for node in spec.nodes):
+                self.counts.dropped += len(stuck)
+                stuck.clear()
 
     def close(self) -> None:
         """Close all sockets; nothing lingers."""
@@ -260,6 +275,7 @@ class Bus:
         check_payload(payload, length, crc32)
         if len(parts) > 2 or stamp.from_node not in (stamp.link.a, stamp.link.b):
             raise ProtocolError("a frame of more than two parts, or from a node that is not on its link")
+        self._check_world(frame, stamp)
         receiver = stamp.link.other(stamp.from_node)
         if receiver not in self._receivers or not self._light_passes(stamp, receiver):
             self.counts.dropped += 1
@@ -270,6 +286,16 @@ class Bus:
         # Acknowledgements of custody are no work's latency: they wait until this process is awake anyway.
         lazy = isinstance(frame.body, CustodyAck)
         self._loop.at(stamp.due_s, lambda: self._release(receiver, stamp, frame), lazy)
+
+    def _check_world(self, frame: Frame, stamp: Stamp) -> None:
+        """ProtocolError for nodes, links and times that this world does not have."""
+        nodes = len(self._host_of)
+        if frame.source >= nodes or frame.destination >= nodes:
+            raise ProtocolError(f"a frame from node {frame.source} to {frame.destination}: there are {nodes}")
+        if stamp.link not in self._plan.links_of(stamp.from_node):
+            raise ProtocolError(f"a frame over {tuple(stamp.link)}, which is no link of this mesh")
+        if stamp.sent_s > self._loop.clock.now_s() + MAX_AHEAD_S or stamp.due_s - stamp.sent_s > MAX_FLIGHT_S:
+            raise ProtocolError(f"a frame that left at {stamp.sent_s} s and is due at {stamp.due_s} s")
 
     def _light_passes(self, stamp: Stamp, receiver: NodeId) -> bool:
         """A frame lands only where the plan had the link when it left, and nothing cut it then."""

@@ -64,12 +64,13 @@ MAX_REPLIES_AHEAD = 16
 STREAM_LOOK_S = 0.05
 STREAM_CLOSE_LIMIT_S = 5.0
 
-MIN_RECONNECT_MS, MAX_RECONNECT_MS = 100, 1000
+MIN_RECONNECT_MS, MAX_RECONNECT_MS, CONNECT_LIMIT_MS = 100, 1000, 5000
 
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
     ("grpc.initial_reconnect_backoff_ms", MIN_RECONNECT_MS),
-    ("grpc.min_reconnect_backoff_ms", MIN_RECONNECT_MS),
+    # This is also how long one attempt to connect may take, and the other side may be busy.
+    ("grpc.min_reconnect_backoff_ms", CONNECT_LIMIT_MS),
     ("grpc.max_reconnect_backoff_ms", MAX_RECONNECT_MS),
     # A subchannel that is shared in the process would carry one client's back-off over to the next.
     ("grpc.use_local_subchannel_pool", 1),

@@ -49,6 +49,7 @@ class Process:
     restarts: int = 0
     address: str = ""
     changed: threading.Event = field(default_factory=threading.Event)
+    gone: threading.Event = field(default_factory=threading.Event)
 
 
 class Constellation:
@@ -93,6 +94,7 @@ class Constellation:
         with self._lock:
             if verb == "forked":
                 process.pid = int(text)
+                process.gone.clear()
             elif verb == "ready":
                 process.ready, process.address = True, text.strip()
                 process.changed.set()
@@ -133,6 +135,7 @@ class Constellation:
         if int(pid) != process.pid:
             return
         process.ready, process.pid = False, 0
+        process.gone.set()
         if not self.started:
             if self.failure is None:
                 self.failure = (3, f"{process.name} ended while it started (status {status}); see its log")
@@ -212,12 +215,14 @@ class Constellation:
 
             Flash(Path("flash") / name).lose()
         process, payload = self.processes[host], self.processes[PAYLOAD_PREFIX + host]
-        if process.pid:
+        if process.wanted:
             self._stub(host).Boot(protocol.NodeRequest(node=name), timeout=BOOT_LIMIT_S)
             with self._lock:
                 del self.dead_satellites[name]
                 self._set_dead({k: v for k, v in self.overlay.dead.items() if k != node})
             return
+        if not all(each.gone.wait(CALL_LIMIT_S) for each in (process, payload)):
+            raise EnvironmentProblem(f"the old process of {name} has not ended within {CALL_LIMIT_S:g} s.")
         with self._lock:
             others = [n for n in self._spec(host).nodes if n != node]
             if others:

@@ -121,6 +121,9 @@ def _state(host: Host, errors: bool) -> protocol.HostState:
             for capture in driver.machine.captures
         ],
         busy_cpu_s=time.process_time(),
+        frames_lost=counts.lost,
+        frames_dropped=counts.dropped,
+        frames_refused=counts.bad,
     )
     if errors:
         state.release_errors_s.extend(host.meter.errors_wall_s)

@@ -116,6 +116,9 @@ class Device:
     def close(self) -> None:
         """The satellite is gone: what runs for it is nobody's any more."""
         self._alive = False
+        for number, running in list(self._group.running.items()):
+            if running.device is self:
+                self._leave(number)
         self._channel.close()
         self._calls.shutdown(wait=False)
 

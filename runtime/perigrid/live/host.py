@@ -124,7 +124,7 @@ class Host:
         """The world changed: let every node's terminals see it."""
         if overlay.version <= self.bus.overlay.version:
             return
-        self.bus.overlay = overlay
+        self.bus.see(overlay)
         for driver in list(self.drivers.values()):
             driver.look()
 
@@ -147,7 +147,7 @@ class Host:
             self.loop.at(time_s, send)
 
     def _replicate(self, driver: NodeDriver, machine: Satellite) -> None:
-        sources = {source.label: source for source in self.config.scenario.data}
+        sources = {Path(source.label).stem: source for source in self.config.scenario.data}
         for capture in self.config.catalogue.captures:
             source = sources.get(capture.dataset)
             preloaded = source is not None and source.preload_replicas

@@ -34,10 +34,16 @@ ALLOCATOR_SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_TOP_PAD_": str(64 << 20),
+    # Nothing is written outside the run directory, and nothing is sent anywhere.
+    "ORT_DISABLE_TELEMETRY": "1",
     # A thread pool per process of the linear-algebra library would compete with the core tokens.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+
+
+_launched: dict[Path, subprocess.Popen[bytes]] = {}
+"""The supervisors that this very process has started, so that it can take note of their end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +92,11 @@ def launch(run: RunDirectory, options: LaunchOptions, progress: Callable[[str], 
     finally:
         os.close(write_end)
         log.close()
+    _launched[run.path] = process
     try:
         _wait_ready(run, process, read_end, progress)
     except BaseException:
-        _end(process)
+        _end(_launched.pop(run.path))
         run.remove_sockets()
         raise
     finally:
@@ -123,6 +130,9 @@ def down(run: RunDirectory) -> None:
         run.remove_sockets()
     finally:
         os.close(descriptor)
+        process = _launched.pop(run.path, None)
+        if process is not None:
+            process.wait(timeout=DOWN_LIMIT_S)
 
 
 def _wait_ready(

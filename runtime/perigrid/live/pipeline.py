@@ -6,6 +6,7 @@ measured against a plain `run` and gained nothing within 1 %, so there is none. 
 to whoever borrowed it; sessions may be used from several threads.
 """
 
+import os
 import statistics
 import time
 from collections import deque
@@ -15,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# onnxruntime's telemetry writes into the home and temporary folders and sends what it counts, unless told not to
+# before its import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 from numpy.typing import NDArray
 

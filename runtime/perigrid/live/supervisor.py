@@ -8,6 +8,7 @@ ends: the zygote hears it and kills the rest; and should that die too, the kerne
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -23,7 +24,7 @@ from typing import Any
 import grpc
 import msgspec
 
-from perigrid.errors import PerigridError
+from perigrid.errors import NameInUse, PerigridError
 from perigrid.live.clock import ClockPage
 from perigrid.live.config import GROUND_HOST, RunConfig, map_segment, open_plan, read_config, segment_path
 from perigrid.live.constellation import Constellation, wait_gone
@@ -43,6 +44,7 @@ END_LIMIT_S = 1.5
 SETTLING_RATE = 0.02
 SETTLING_LOOK_S = 0.1
 SETTLING_LIMIT_S = 30.0
+LOCK_TRIES, LOCK_LOOK_S = 100, 0.02
 SOCKET = "sockets/supervisor"
 
 
@@ -293,10 +295,20 @@ class SupervisorService(protocol_grpc.SupervisorServicer):
         return protocol.Done()
 
 
+def _take(lock: int) -> None:
+    """Take the run's lock; whoever looks whether the run is up holds it for a moment too."""
+    for _ in range(LOCK_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(LOCK_LOOK_S)
+    raise NameInUse(f"another supervisor holds {Path.cwd() / 'supervisor.lock'}; take that run down first.")
+
+
 def main() -> int:
     """The supervisor's process: `supervisor REPORTS_DESCRIPTOR [LAUNCHER_PID]`."""
     lock = os.open("supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    _take(lock)
     os.ftruncate(lock, 0)
     os.write(lock, str(os.getpid()).encode())
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)

@@ -165,6 +165,8 @@ class Controller:
     # --- what satellites say
 
     def _message(self, now: Now, message: Message) -> list[Action]:
+        if message.source not in self.config.satellites and not isinstance(message.body, LinkAdvert):
+            return [Note("not-a-satellite", message.trace, {"source": int(message.source)})]
         match message.body:
             case Result() as result:
                 return self._trusted(now, message.source) + self._result(result, message)

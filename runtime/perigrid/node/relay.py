@@ -68,6 +68,7 @@ class Relay:
         self.told_dead: dict[Link, float] = {}
         self.waiting: list[Waiting] = []
         self._lost: dict[Link, None] = {}
+        self._advised_s: dict[Link, float] = {}
         self._dead: frozenset[Link] = frozenset()
         self._outgoing: dict[Link, Outgoing] = {}
         self._incoming: dict[Link, Incoming] = {}
@@ -124,7 +125,7 @@ class Relay:
         actions: list[Action] = [Note("link-up", 0, _ends(link))]
         if was_lost:
             actions += self._advertise(now, link, True)
-        return actions + self._retry(now)
+        return actions + self._retry(now, returned=link)
 
     def link_down(self, now: Now, link: Link, planned: bool) -> list[Action]:
         """The terminal lost a link: send everything in custody there another way."""
@@ -155,7 +156,10 @@ class Relay:
         for link in [k for k, until in self.told_dead.items() if until <= now.sky_s]:
             del self.told_dead[link]
         self._refresh()
-        return self._retry(now, forget_met=True)
+        actions = self._retry(now, forget_met=True)
+        if self.told_dead:
+            self._arm_waiting(now.local_s + max(0.0, min(self.told_dead.values()) - now.sky_s) + 1e-3, actions)
+        return actions
 
     def neighbours(self) -> list[tuple[Link, NodeId]]:
         """The links that are up, with the node at their other end."""
@@ -187,14 +191,19 @@ class Relay:
         if no_path.until_s is not None:
             retry_s = min(retry_s, max(0.0, no_path.until_s - now.sky_s) + 1e-3)
         actions.append(Note("wait", frame.trace, {"destination": frame.destination, "reason": no_path.reason}))
-        wake_s = now.local_s + retry_s
+        self._arm_waiting(now.local_s + retry_s, actions)
+
+    def _arm_waiting(self, wake_s: float, actions: list[Action]) -> None:
         if wake_s < self._waiting_wake_s:
             self._waiting_wake_s = wake_s
             actions.append(WakeAt(WAKE_WAITING, wake_s))
 
-    def _retry(self, now: Now, forget_met: bool = False) -> list[Action]:
+    def _retry(self, now: Now, forget_met: bool = False, returned: Link | None = None) -> list[Action]:
         waiting, self.waiting = self.waiting, []
         frames = (w.frame for w in waiting)
+        if returned is not None:
+            # They met it dead, and waited for this.
+            frames = (msgspec.structs.replace(f, met=tuple(k for k in f.met if k != returned)) for f in frames)
         if forget_met:
             # Custody renews a frame's hop budget: it is spent per stretch between waits, and waits are paced.
             frames = (msgspec.structs.replace(f, met=(), hop_limit=HOP_LIMIT) for f in frames)
@@ -232,17 +241,21 @@ class Relay:
         for number in ack.numbers:
             outgoing.acknowledged(number)
         actions: list[Action] = []
-        if outgoing.backlog:
-            state = self.plan.state(link, now.sky_s)
-            while outgoing.backlog and state.up and outgoing.may_send(outgoing.backlog.peek(), state):
-                frame = outgoing.backlog.take()
-                actions.append(Send(link, outgoing.take(frame, now.local_s, state)))
-            self._arm_custody(now, actions)
+        self._use_credit(now, link, outgoing, actions)
+        self._arm_custody(now, actions)
         return actions
+
+    def _use_credit(self, now: Now, link: Link, outgoing: Outgoing, actions: list[Action]) -> None:
+        """Send what waits for credit, as far as there is some again."""
+        state = self.plan.state(link, now.sky_s)
+        while outgoing.backlog and state.up and outgoing.may_send(outgoing.backlog.peek(), state):
+            frame = outgoing.backlog.take()
+            actions.append(Send(link, outgoing.take(frame, now.local_s, state)))
 
     def _resend(self, now: Now) -> list[Action]:
         actions: list[Action] = []
-        for link, outgoing in self._outgoing.items():
+        # What is given up goes another way, perhaps over a link that was never used.
+        for link, outgoing in list(self._outgoing.items()):
             for number in outgoing.overdue(now.local_s):
                 held = outgoing.release(number)
                 if held is None:
@@ -254,6 +267,7 @@ class Relay:
                 state = self.plan.state(link, now.sky_s)
                 actions.append(Note("custody-resend", held.frame.trace, _ends(link)))
                 actions.append(Send(link, outgoing.take(held.frame, now.local_s, state, held.tries + 1)))
+            self._use_credit(now, link, outgoing, actions)
         self._arm_custody(now, actions)
         return actions
 
@@ -278,12 +292,22 @@ class Relay:
         if advert.link in self.up:
             # The own terminal knows better than a message about it.
             return []
+        if advert.link not in self.plan.links_of(advert.link.a):
+            return []
+        if advert.since_sky_s < self._advised_s.get(advert.link, float("-inf")):
+            # It was held up on its way, behind the very break that it tells of perhaps: newer word has come.
+            return []
+        self._advised_s[advert.link] = advert.since_sky_s
         if advert.up:
             self.told_dead.pop(advert.link, None)
         else:
             self.told_dead[advert.link] = now.sky_s + ADVERT_LIFETIME_S
         self._refresh()
-        return self._retry(now)
+        actions = self._retry(now, returned=advert.link if advert.up else None)
+        if self.told_dead:
+            # What it was told is forgotten in time even while nothing waits: whoever asks for a way must find it.
+            self._arm_waiting(now.local_s + ADVERT_LIFETIME_S + 1e-3, actions)
+        return actions
 
     def _refresh(self) -> None:
         own = (link for link in self.plan.links_of(self.node) if link not in self.up)

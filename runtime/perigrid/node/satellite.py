@@ -166,6 +166,10 @@ class Satellite:
             if message.epoch < self.epoch:
                 return [Note("old-epoch", message.trace, {"epoch": message.epoch})]
             self.epoch = message.epoch
+        elif isinstance(message.body, Replica):
+            return self._offered(message, message.body)
+        else:
+            return [Note("not-from-the-ground", message.trace, {"source": int(message.source)})]
         match message.body:
             case Assign() as assign:
                 return self._assigned(now, assign, message)
@@ -175,14 +179,18 @@ class Satellite:
                 return [ForgetResults(job, shards)]
             case Withdraw(job):
                 return self._withdrawn(job)
-            case Replica(capture, digest):
-                if self.catalogue.named(capture) is None:
-                    return [Note("unknown-capture", message.trace, {"source": int(message.source)})]
-                return [KeepCapture(f"capture/{capture}", capture, message.pieces, digest)]
             case Hello():
                 return self._say_alive(now)
             case _:
                 return []
+
+    def _offered(self, message: Message, replica: Replica) -> list[Action]:
+        """Keep a copy of a capture, if its owner sends it to where it shall be and it is not here."""
+        capture = self.catalogue.named(replica.capture)
+        wanted = capture is not None and message.source == capture.owner and self.config.node in capture.replicas
+        if capture is None or not wanted or capture.name in self.captures:
+            return [Note("unwanted-copy", message.trace, {"from": int(message.source)})]
+        return [KeepCapture(f"capture/{capture.name}", capture.name, message.pieces, replica.digest)]
 
     def _assigned(self, now: Now, assign: Assign, message: Message) -> list[Action]:
         if not set(assign.job) <= JOB_ID_CHARACTERS:

@@ -7,6 +7,7 @@ header. What does not decode, or uses a version or fields of the future, is a Pr
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from perigrid.errors import ProtocolError
-from perigrid.job.spec import Shard
+from perigrid.job.spec import Shard, is_job_id
 from perigrid.mesh.topology import Link, LinkKind
 from perigrid.node.frames import (
+    HOP_LIMIT,
     MAX_DEAD_LINKS_MET,
     Alive,
     Assign,
@@ -41,6 +43,9 @@ from perigrid.wire.generated import link_pb2, shard_pb2
 VERSION = 1
 MAX_HEADER_BYTES = 64 * KIB
 MAX_PAYLOAD_BYTES = MAX_CHUNK_BYTES
+MAX_HOPS = 1 << 20
+"""Hops that a frame may have made: its budget is renewed whenever it waited, so this is more than one budget."""
+
 LINK_KINDS = tuple(LinkKind)
 
 
@@ -103,6 +108,10 @@ def decode(header: bytes | memoryview) -> tuple[Frame, Stamp, int, int]:
         raise ProtocolError("a frame whose list of dead links, or whose payload, passes its bound")
     if message.priority not in (0, 1):
         raise ProtocolError(f"a frame of priority class {message.priority}: there are 0 and 1")
+    if message.hops > MAX_HOPS or message.hop_limit > HOP_LIMIT:
+        raise ProtocolError(f"a frame of {message.hops} hops with {message.hop_limit} left, which passes its bound")
+    if not (math.isfinite(message.due_s) and 0.0 <= message.sent_s <= message.due_s):
+        raise ProtocolError(f"a frame that left at {message.sent_s} s and is due at {message.due_s} s")
     frame = Frame(
         source=NodeId(message.source),
         destination=NodeId(message.destination),
@@ -235,12 +244,19 @@ def _decode_body(message: link_pb2.Frame) -> Body:
     kind = message.WhichOneof("body")
     if kind is None:
         raise ProtocolError("a frame without a body that this node knows")
+    job = getattr(getattr(message, kind), "job", None)
+    if job is not None and not is_job_id(job):
+        raise ProtocolError(f"a frame about a job named {job!r}, which names no job")
     return _READERS[kind](message)
 
 
 def _read_assign(message: link_pb2.Assign) -> Assign:
     if len(message.shards) != len(message.attempts):
         raise ProtocolError("an assignment whose attempts do not run beside its shards")
+    if not 0.0 < message.lease_s < math.inf:
+        raise ProtocolError(f"an assignment with a lease of {message.lease_s} s")
+    if any(not len(s.tiles) == len(s.rows) == len(s.columns) for s in message.shards):
+        raise ProtocolError("an assignment of a shard whose rows and columns do not run beside its tiles")
     return Assign(
         message.job,
         message.model,
