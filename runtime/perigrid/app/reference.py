@@ -19,6 +19,9 @@ import time
 from typing import Any
 
 import numpy as np
+
+# It would write into the home folder and send what it counts.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 from numpy.typing import NDArray
 

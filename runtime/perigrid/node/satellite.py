@@ -32,6 +32,7 @@ from perigrid.node.frames import (
     Failed,
     Hello,
     Priority,
+    Probe,
     Replica,
     Result,
     Settled,
@@ -168,6 +169,8 @@ class Satellite:
             self.epoch = message.epoch
         elif isinstance(message.body, Replica):
             return self._offered(message, message.body)
+        elif isinstance(message.body, Probe):
+            return []
         else:
             return [Note("not-from-the-ground", message.trace, {"source": int(message.source)})]
         match message.body:
