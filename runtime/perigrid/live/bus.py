@@ -181,9 +181,9 @@ class Bus:
         return direction
 
     def _pump(self, link: Link, sender: NodeId, direction: _Direction) -> None:
-        reading = self._loop.clock.reading()
-        now_s = reading.emulated_at(time.monotonic())
-        for departure in direction.channel.pump(now_s, LOOKAHEAD_WALL_S * reading.rate):
+        reading, wall_s = self._loop.clock.reading(), time.monotonic()
+        ahead_s = LOOKAHEAD_WALL_S * reading.rate_at(wall_s)
+        for departure in direction.channel.pump(reading.emulated_at(wall_s), ahead_s):
             self._depart(link, sender, direction, departure)
         next_s = direction.channel.next_pump_s
         if next_s < direction.pump_s:
@@ -194,7 +194,7 @@ class Bus:
                     direction.pump_s = float("inf")
                     self._pump(link, sender, direction)
 
-            self._loop.at(next_s - LOOKAHEAD_WALL_S * reading.rate / 2, again)
+            self._loop.at(next_s - ahead_s / 2, again)
 
     def _depart(self, link: Link, sender: NodeId, direction: _Direction, departure: Departure) -> None:
         frame, receiver = departure.frame, link.other(sender)
@@ -304,9 +304,9 @@ class Bus:
         return self.overlay.carries(stamp.from_node, receiver, stamp.sent_s)
 
     def _release(self, receiver: NodeId, stamp: Stamp, frame: Frame) -> None:
-        reading = self._loop.clock.reading()
-        now_s = reading.emulated_at(time.monotonic())
-        if not isinstance(frame.body, CustodyAck) and self._meter.frame(now_s - stamp.due_s, reading.rate):
+        reading, wall_s = self._loop.clock.reading(), time.monotonic()
+        now_s, rate = reading.emulated_at(wall_s), reading.rate_at(wall_s)
+        if not isinstance(frame.body, CustodyAck) and self._meter.frame(now_s - stamp.due_s, rate):
             fields: dict[str, str | int | float] = {
                 "late_s": round(now_s - stamp.due_s, 6),
                 "from": int(stamp.from_node),

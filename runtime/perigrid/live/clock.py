@@ -2,7 +2,8 @@
 
 A clock page is a small memory-mapped file in the run directory with one writer, the supervisor. It maps the wall (the
 machine's monotonic clock) to emulated time, piecewise linearly: emulated = emulated0 + (wall - wall0) * rate. All that
-lasts in a run lasts in emulated seconds, and nothing waits or stamps but through this page.
+lasts in a run lasts in emulated seconds, and nothing waits or stamps but through this page. A change of
+rate is announced before it comes, so that nobody sleeps through it.
 
 The reader takes the version before and after the fields (a sequence lock): odd means that a write is under way.
 """
@@ -18,31 +19,55 @@ from pathlib import Path
 
 from perigrid.errors import CorruptFile
 
-MAGIC = b"PGCLOCK1"
-LAYOUT = struct.Struct("<8sQddd?")
+MAGIC = b"PGCLOCK2"
+LAYOUT = struct.Struct("<8sQdddddd?")
 PAGE_BYTES = 4096
+LOOK_S = 0.25
+"""How often whoever waits by this clock looks at it again."""
+
+NOTICE_S = 2 * LOOK_S
 MAX_READS = 1000
 """Torn reads in a row after which the page's writer is taken for dead in the middle of a write."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """One piece of the clock: from `wall_s` (monotonic) and `emulated_s` on, at `rate` emulated seconds a second."""
+class Piece:
+    """One straight piece of the clock: from `wall_s` (monotonic) and `emulated_s` on, at `rate`."""
 
     wall_s: float
     emulated_s: float
     rate: float
-    free: bool
 
     def emulated_at(self, wall_s: float) -> float:
         """Emulated time at a monotonic wall time."""
         return self.emulated_s + (wall_s - self.wall_s) * self.rate
 
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The piece in force, and the one that takes over when its wall time has come."""
+
+    now: Piece
+    next: Piece
+    free: bool
+
+    def emulated_at(self, wall_s: float) -> float:
+        """Emulated time at a monotonic wall time."""
+        return self._at(wall_s).emulated_at(wall_s)
+
+    def rate_at(self, wall_s: float) -> float:
+        """Emulated seconds a second at a monotonic wall time."""
+        return self._at(wall_s).rate
+
     def wall_at(self, emulated_s: float) -> float:
-        """Monotonic wall time at an emulated time; infinite while the clock stands."""
-        if self.rate <= 0:
-            return float("inf")
-        return self.wall_s + (emulated_s - self.emulated_s) / self.rate
+        """Monotonic wall time at an emulated time; infinite where the clock stands before it."""
+        piece = self.next if emulated_s >= self.next.emulated_s else self.now
+        if piece.rate <= 0:
+            return piece.wall_s if emulated_s <= piece.emulated_s else float("inf")
+        return piece.wall_s + (emulated_s - piece.emulated_s) / piece.rate
+
+    def _at(self, wall_s: float) -> Piece:
+        return self.next if wall_s >= self.next.wall_s else self.now
 
 
 class ClockPage:
@@ -67,33 +92,38 @@ class ClockPage:
         """A clock that stands at 0 until it is set."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            page = LAYOUT.pack(MAGIC, 0, time.monotonic(), 0.0, 0.0, free)
+            standing = (time.monotonic(), 0.0, 0.0)
+            page = LAYOUT.pack(MAGIC, 0, *standing, *standing, free)
             os.write(descriptor, page.ljust(PAGE_BYTES, b"\0"))
         finally:
             os.close(descriptor)
         return cls(path, writable=True)
 
     def set_rate(self, rate: float) -> None:
-        """From now on, time passes at this rate. Only the page's one writer may say so."""
-        wall_s = time.monotonic()
+        """Let time pass at this rate from `NOTICE_S` of the wall on. Only the page's one writer may say so.
+
+        A change is announced because readers sleep until due times that they reckoned by the old rate.
+        """
+        wall_s = time.monotonic() + NOTICE_S
         old = self.reading()
-        emulated_s = old.emulated_at(wall_s)
+        piece = old.next if wall_s >= old.next.wall_s else old.now
         version = struct.unpack_from("<Q", self._page, 8)[0]
         struct.pack_into("<Q", self._page, 8, version + 1)
-        struct.pack_into("<ddd", self._page, 16, wall_s, emulated_s, rate)
+        now = (piece.wall_s, piece.emulated_s, piece.rate)
+        struct.pack_into("<dddddd", self._page, 16, *now, wall_s, piece.emulated_at(wall_s), rate)
         struct.pack_into("<Q", self._page, 8, version + 2)
 
     def reading(self) -> Reading:
-        """The piece that is in force."""
+        """The pieces that are in force."""
         for _ in range(MAX_READS):
-            magic, version, wall_s, emulated_s, rate, free = LAYOUT.unpack_from(self._page, 0)
+            magic, version, *pieces, free = LAYOUT.unpack_from(self._page, 0)
             if version == self._version:
                 return self._reading
             if magic != MAGIC:
                 raise CorruptFile(f"{self.path} is not a clock page of this version; bring the run up again.")
             if version % 2 == 0 and version == struct.unpack_from("<Q", self._page, 8)[0]:
                 self._version = version
-                self._reading = Reading(wall_s, emulated_s, rate, free)
+                self._reading = Reading(Piece(*pieces[:3]), Piece(*pieces[3:]), free)
                 return self._reading
         raise CorruptFile(f"clock page {self.path} stays half written: its supervisor died; run `perigrid down`.")
 

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from perigrid.live.clock import ClockPage
+from perigrid.live.clock import LOOK_S, ClockPage
 
 CLOCK_MONOTONIC = 1
 TFD_TIMER_ABSTIME = 1
@@ -28,8 +28,6 @@ HURRY_S = 0.002
 SLACK_S = 0.05
 """How much later than asked a lazy call may come, emulated seconds: to be woken for it alone costs more than it."""
 
-CLOCK_LOOK_S = 0.5
-"""How often the clock page is looked at while nothing happens: its rate may have changed under a pending timer."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -114,7 +112,7 @@ class Loop:
 
     def _turn(self) -> None:
         self._arm()
-        for descriptor, _ in self._epoll.poll(HURRY_S if self.hurry else CLOCK_LOOK_S):
+        for descriptor, _ in self._epoll.poll(HURRY_S if self.hurry else LOOK_S):
             if descriptor == self._timer.descriptor:
                 self._timer.drain()
             elif descriptor == self._event:

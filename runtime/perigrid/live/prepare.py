@@ -49,7 +49,7 @@ MAX_HOST_PROCESSES = 300
 
 def default_rate(cores: int, computing: int) -> float:
     """Emulated seconds a second at which this many computers can be emulated honestly on this many cores."""
-    return min(1.0, DESK_SHARE * cores / max(1, computing))
+    return round(min(1.0, DESK_SHARE * cores / max(1, computing)), 6)
 
 
 def prepare(
