@@ -42,6 +42,8 @@ def test_a_second_change_goes_on_from_the_first_without_a_jump(tmp_path: Path) -
     first = page.reading()
     page.set_rate(2.0)
     second = page.reading()
+    assert second.now == first.next
+    assert second.emulated_at(second.now.wall_s) == 0.0
     wall_s = second.next.wall_s
     assert second.emulated_at(wall_s) == pytest.approx(first.emulated_at(wall_s))
     assert second.emulated_at(wall_s + 1.0) == pytest.approx(first.emulated_at(wall_s) + 2.0)

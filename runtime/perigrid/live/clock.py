@@ -104,9 +104,10 @@ class ClockPage:
 
         A change is announced because readers sleep until due times that they reckoned by the old rate.
         """
+        piece = self.reading().next
+        # The page has room for one change to come: the one before must have come first.
+        time.sleep(max(0.0, piece.wall_s - time.monotonic()))
         wall_s = time.monotonic() + NOTICE_S
-        old = self.reading()
-        piece = old.next if wall_s >= old.next.wall_s else old.now
         version = struct.unpack_from("<Q", self._page, 8)[0]
         struct.pack_into("<Q", self._page, 8, version + 1)
         now = (piece.wall_s, piece.emulated_s, piece.rate)
