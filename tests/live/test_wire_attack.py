@@ -253,6 +253,8 @@ def own(bus: Bus) -> str:
 def constellation(launcher: Launcher) -> Iterator[Constellation]:
     """Twelve satellites of a process each, some of which are attacked."""
     found = launcher.up("attacked", rate=1.0, service_s=0.02)
+    # Frames are stamped as sent a little before now, and nothing was sent before the epoch.
+    wait_until(lambda: found.now_s() > 1.0, TAKEN_LIMIT_S, "the clock running")
     yield found
     launcher.end(found.run)
 
