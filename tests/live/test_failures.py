@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import pytest
@@ -85,8 +86,14 @@ def test_two_cuts_make_shards_wait_say_why_and_end_after_heal(
         running = thread.submit(constellation.job, "parted", hear)
         try:
             assert some_rows.wait(JOB_LIMIT_S)
-            told = constellation.command("why", RING[5])
-            assert told["reachable"] is False and told["shards_waiting"] > 0
+
+            def waiting() -> dict[str, Any] | None:
+                # What was leased before the cuts waits once its lease has run out.
+                told = constellation.command("why", RING[5])
+                return told if told["shards_waiting"] > 0 else None
+
+            told = wait_until(waiting, JOB_LIMIT_S, "shards behind the cuts waiting")
+            assert told["reachable"] is False
             for a, b in CUTS:
                 assert f"{a} - {b}" in told["reason"]
             # Behind the cuts another satellite meets the station in half an hour.

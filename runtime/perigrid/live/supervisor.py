@@ -328,4 +328,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Not sys.exit: that would wait for gRPC's threads, and one may be asking a process that has just been ended.
+    os._exit(main())

@@ -149,6 +149,7 @@ def main() -> None:
     _preload()
     os.write(reports, b"loaded zygote\n")
     Zygote(models, reports).run()
+    os._exit(0)
 
 
 if __name__ == "__main__":
