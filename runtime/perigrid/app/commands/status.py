@@ -24,7 +24,7 @@ def command(shell: Shell) -> None:
     rows = status_rows(status, len(info.satellites), jobs)
     lines = [f"{run.name} in {info.directory}", *(f"  {what:<14} {how}" for what, how in rows)]
     lines += [link_line(link) for link in status.links if link.kind != "fibre"]
-    shell.show({**msgspec.json.decode(text), "job_list": jobs}, lines)
+    shell.show({"run": run.name, **msgspec.json.decode(text), "job_list": jobs}, lines)
 
 
 def link_line(link: LinkStatus) -> str:
