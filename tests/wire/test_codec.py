@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perigrid.errors import ProtocolError
-from perigrid.job.spec import JOB_ID_CHARACTERS, MAX_JOB_ID_LENGTH, Shard
+from perigrid.job.spec import JOB_ID_CHARACTERS, MAX_JOB_ID_LENGTH, Shard, is_job_id
 from perigrid.mesh.topology import Link, LinkKind
 from perigrid.node.frames import (
     HOP_LIMIT,
@@ -50,10 +50,10 @@ U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 S32 = st.integers(-(2**31), 2**31 - 1)
 SECONDS = st.floats(0, 1e6, allow_nan=False)
 TEXT = st.text(max_size=20)
-JOBS = st.text(sorted(JOB_ID_CHARACTERS), min_size=1, max_size=MAX_JOB_ID_LENGTH)
+JOBS = st.text(sorted(JOB_ID_CHARACTERS), min_size=1, max_size=MAX_JOB_ID_LENGTH).filter(is_job_id)
 DIGESTS = st.binary(min_size=32, max_size=32)
 LINKS = st.builds(Link, NODES, NODES, st.sampled_from(LinkKind))
-STAGES = st.builds(Stages, SECONDS, SECONDS, SECONDS, SECONDS, SECONDS)
+STAGES = st.builds(Stages, *[SECONDS] * 8)
 
 
 @st.composite
@@ -73,6 +73,7 @@ def assignments(draw: st.DrawFn) -> Assign:
         draw(S32),
         tuple(shard for shard, _ in pairs),
         tuple(attempt for _, attempt in pairs),
+        draw(SECONDS),
     )
 
 
@@ -133,11 +134,31 @@ def test_a_frame_is_the_same_after_it_was_bytes(kind: type, data: st.DataObject,
     frame = data.draw(frames(BODIES[kind]))
     header = encode(frame, stamp, payload)
     again, stamped, length, crc32 = decode(header)
-    assert again == frame and type(again.body) is kind
+    assert msgspec.structs.replace(again, laser_s=0.0, ground_s=0.0) == frame and type(again.body) is kind
     assert stamped == stamp
     assert again.priority is frame.priority
     check_payload(payload, length, crc32)
-    assert encode(again, stamped, payload) == header
+    assert encode(msgspec.structs.replace(again, laser_s=0.0, ground_s=0.0), stamped, payload) == header
+
+
+@pytest.mark.parametrize("kind", list(LinkKind))
+def test_each_hop_adds_what_it_took_to_a_frames_way(kind: LinkKind) -> None:
+    stamp = Stamp(Link(NodeId(0), NodeId(1), kind), NodeId(0), 5.0, 5.5, 1)
+    frame = Frame(
+        source=NodeId(0),
+        destination=NodeId(2),
+        priority=Priority.BULK,
+        body=Probe(1),
+        transfer=1,
+        trace=1,
+        routed_sky_s=4.0,
+        laser_s=0.25,
+        ground_s=0.125,
+    )
+    arrived = decode(encode(frame, stamp, b""))[0]
+    # From the choice of the link to the last bit at its other end: 1 s in front of it, 0.5 s on it.
+    took_s = (1.75, 0.125) if kind is LinkKind.LASER else (0.25, 1.625)
+    assert (arrived.laser_s, arrived.ground_s) == took_s
 
 
 def header(edit: Callable[[Any], object] = lambda m: None, payload: bytes = b"", **changes: object) -> bytes:
@@ -173,6 +194,8 @@ def test_the_good_header_is_good() -> None:
         (setting("policy", b"p"), "reserved"),
         (setting("signature", b"s"), "reserved"),
         (setting("priority", 2), "priority"),
+        (setting("laser_s", -1.0), "lasers"),
+        (setting("ground_s", float("nan")), "lasers"),
         (setting("payload_length", MAX_PAYLOAD_BYTES + 1), "bound"),
         (lambda m: m.ClearField("probe"), "body"),
         (lambda m: setattr(m.link, "kind", len(LinkKind)), "kind"),

@@ -54,6 +54,38 @@ def share_out(
     return tuple(captures)
 
 
+def share_out_stack(
+    dataset: str,
+    count: int,
+    dtype: str,
+    item_shape: tuple[int, ...],
+    satellites: Sequence[NodeId],
+    replicas_of: Callable[[NodeId], tuple[NodeId, ...]],
+    name_of: Callable[[NodeId], str],
+) -> tuple[Capture, ...]:
+    """Give every satellite its run of a stack's tiles; satellites beyond their number get none."""
+    captures = []
+    takers = min(len(satellites), count)
+    for i in range(takers):
+        tiles = tuple(range(i * count // takers, (i + 1) * count // takers))
+        owner = satellites[i]
+        captures.append(
+            Capture(
+                name=f"{dataset}@{name_of(owner)}",
+                dataset=dataset,
+                owner=owner,
+                replicas=replicas_of(owner),
+                tiles=tiles,
+                rows=tuple(range(len(tiles))),
+                columns=(0,) * len(tiles),
+                is_stack=True,
+                dtype=dtype,
+                item_shape=item_shape,
+            )
+        )
+    return tuple(captures)
+
+
 def next_in_ring(satellite: NodeId, neighbours: Sequence[NodeId], copies: int) -> tuple[NodeId, ...]:
     """Who holds the copies of a satellite's captures beyond its own: its neighbours, from the next one on."""
     following = sorted(neighbours, key=lambda n: (n < satellite, n))

@@ -7,6 +7,8 @@ No pixel is in here.
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from perigrid.errors import UsageError
@@ -15,12 +17,31 @@ from perigrid.units import NodeId
 MAX_JOB_ID_LENGTH = 64
 MAX_TILES_PER_SHARD = 64
 DEFAULT_TILES_PER_SHARD = 4
+REQUEST_PREFIX = "request."
+"""What the ids of the gateway's requests begin with; no user's job may."""
+
+ITEM_BYTES = {
+    "BOOL": 1,
+    "UINT8": 1,
+    "UINT16": 2,
+    "UINT32": 4,
+    "UINT64": 8,
+    "INT8": 1,
+    "INT16": 2,
+    "INT32": 4,
+    "INT64": 8,
+    "FP16": 2,
+    "FP32": 4,
+    "FP64": 8,
+}
+"""Bytes of one element, by the Open Inference Protocol's name of its type."""
+
 JOB_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
 def is_job_id(job: str) -> bool:
-    """May a job be called that? It names files."""
-    return 0 < len(job) <= MAX_JOB_ID_LENGTH and set(job) <= JOB_ID_CHARACTERS
+    """May a job, or a request, be called that? It names files."""
+    return 0 < len(job) <= MAX_JOB_ID_LENGTH and set(job) <= JOB_ID_CHARACTERS and not job.startswith(".")
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -40,8 +61,12 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """Raise UsageError where the job cannot be."""
         if not is_job_id(self.job):
             raise UsageError(
-                f"job id {self.job!r}: use 1 to {MAX_JOB_ID_LENGTH} letters, digits, '-', '_' or '.', "
-                "since it names a folder of the run."
+                f"job id {self.job!r}: use 1 to {MAX_JOB_ID_LENGTH} letters, digits, '-', '_' or '.', not beginning "
+                "with '.', since it names a folder of the run."
+            )
+        if self.job.startswith(REQUEST_PREFIX):
+            raise UsageError(
+                f"job id {self.job!r}: {REQUEST_PREFIX!r} is for the gateway's requests; name it otherwise."
             )
         if not 1 <= self.tiles_per_shard <= MAX_TILES_PER_SHARD:
             raise UsageError(
@@ -52,29 +77,39 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of a scene that one satellite took: its share of the dataset.
+    """One satellite's share of a dataset: a piece of a scene, or some of a stack's tiles.
 
-    `tiles` are the ids of the crops cut from it; `rows` and `columns` their upper left corners inside this capture, in
-    pixels. `first_row` is the capture's own place in the scene. `owner` is where it was born, `replicas` who shall
-    hold a copy. The array is float32 [bands, height_px, width_px].
+    `owner` is where it was born, `replicas` who shall hold a copy; `tiles` are the ids of its tiles in the dataset.
+
+    A piece of a scene is float32 [bands, height_px, width_px]; `rows` and `columns` are its tiles' upper left corners
+    inside it, in pixels, and `first_row` its own place in the scene. Of a stack it is an array [tiles, *item_shape] of
+    `dtype`; `rows` are the tiles' places in it, and `columns` are 0.
     """
 
     name: str
     dataset: str
     owner: NodeId
     replicas: tuple[NodeId, ...]
-    first_row: int
-    bands: int
-    height_px: int
-    width_px: int
     tiles: tuple[int, ...]
     rows: tuple[int, ...]
     columns: tuple[int, ...]
+    first_row: int = 0
+    bands: int = 0
+    height_px: int = 0
+    width_px: int = 0
+    is_stack: bool = False
+    dtype: str = "FP32"
+    item_shape: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's shape."""
+        return (len(self.tiles), *self.item_shape) if self.is_stack else (self.bands, self.height_px, self.width_px)
 
     @property
     def size_bytes(self) -> int:
         """Size of the array in bytes."""
-        return 4 * self.bands * self.height_px * self.width_px
+        return ITEM_BYTES[self.dtype] * math.prod(self.shape)
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):

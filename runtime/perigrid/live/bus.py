@@ -11,6 +11,7 @@ be late there, and counted.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -60,6 +61,8 @@ MAX_FLIGHT_S = 60.0
 """From a frame's first bit out to its last bit in, emulated seconds: a chunk on the slowest line, and its light."""
 
 MAX_ARRIVALS_KEPT = 100_000
+TRAFFIC_LOOK_WALL_S = 1.0
+"""How often what links have carried is written into the event log, while it changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class _Direction:
     channel: Channel
     seed: bytes
     sequence: int = 0
+    size_bytes: int = 0
+    noted_bytes: int = 0
     pump_s: float = float("inf")
 
 
@@ -117,6 +122,7 @@ class Bus:
         self._directions: dict[tuple[Link, NodeId], _Direction] = {}
         self._pushes: dict[str, zmq.Socket[bytes]] = {}
         self._stuck: dict[str, deque[list[bytes | memoryview]]] = {}
+        self._traffic_due = False
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 8192)
         self._pull = self._context.socket(zmq.PULL)
@@ -166,6 +172,32 @@ class Bus:
                 self.counts.dropped += len(stuck)
                 stuck.clear()
 
+    def note_traffic(self) -> None:
+        """Write into the event log what each direction has carried since this process began, where that has changed."""
+        self._traffic_due = False
+        names, now_s = self._plan.mesh.names, self._loop.clock.now_s()
+        for (link, sender), direction in self._directions.items():
+            if direction.size_bytes == direction.noted_bytes:
+                continue
+            direction.noted_bytes = direction.size_bytes
+            fields = {
+                "a": names[sender],
+                "b": names[link.other(sender)],
+                "kind": link.kind.name.lower(),
+                "bytes": direction.size_bytes,
+                "frames": direction.sequence,
+                "process": self._name,
+                "pid": os.getpid(),
+            }
+            self._log.add(now_s, names[sender], "traffic", fields)
+
+    def _note_traffic_soon(self) -> None:
+        if not self._traffic_due:
+            self._traffic_due = True
+            reading, wall_s = self._loop.clock.reading(), time.monotonic()
+            due_s = reading.emulated_at(wall_s) + TRAFFIC_LOOK_WALL_S * reading.rate_at(wall_s)
+            self._loop.at(due_s, self.note_traffic, lazy=True)
+
     def close(self) -> None:
         """Close all sockets; nothing lingers."""
         self._context.destroy(linger=0)
@@ -202,6 +234,8 @@ class Bus:
             raise Bug("a channel held something that is no frame")
         direction.sequence += 1
         size = size_on_link_bytes(frame)
+        direction.size_bytes += size
+        self._note_traffic_soon()
         self.counts.bytes_by_kind[link.kind] = self.counts.bytes_by_kind.get(link.kind, 0) + size
         if isinstance(frame.body, Replica):
             self.counts.replica_bytes += size

@@ -286,7 +286,15 @@ class JobClient:
             return self._failed(machine, spec.job, error)
         self._lost_since_s = None
         until_sky_s = answer.until_sky_s if answer.HasField("until_sky_s") else None
-        admitted = Admitted(answer.job, answer.tiles, answer.shards, answer.again, answer.waits_for, until_sky_s)
+        admitted = Admitted(
+            answer.job,
+            answer.tiles,
+            answer.shards,
+            answer.again,
+            answer.waits_for,
+            until_sky_s,
+            answer.admitted_sky_s,
+        )
         return machine.handle(Said(admitted))
 
     def _watch(self, machine: Client, job: str, cursor: int, on: Callable[[JobEvent], None]) -> list[ClientAction]:
@@ -510,6 +518,8 @@ def _read_reply(job: str, reply: jobs_pb2.WatchReply) -> Row | Ended:
             row.hops,
             row.settled_sky_s,
             read_stages(row.stages),
+            row.down_laser_s,
+            row.down_ground_s,
         )
     return Row(row.cursor, tuple(row.tiles), ending)
 

@@ -1,6 +1,7 @@
 """What is every process of a run told?
 
-`prepare` writes it once, `config.json`; every process reads it. Nothing in it changes while the run is up.
+`prepare` writes it, `config.json`; every process reads it. While the run is up only models and data are added to it, by
+the supervisor, which tells every process to read it again.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -41,6 +43,21 @@ class ModelFile(msgspec.Struct, frozen=True):
     path: str
 
 
+class InputFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run was given: a model or data, as its user named it, its sha256, and the file that this run read.
+
+    Files of the user's own are copied into the run directory, so that the run can be repeated; a folder of tiles
+    becomes one file there, and `sources` are its tiles' file names.
+    """
+
+    kind: Literal["model", "data"]
+    name: str
+    label: str
+    sha256: str
+    path: str
+    sources: tuple[str, ...] = ()
+
+
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration of a run.
 
@@ -62,6 +79,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     satellites_per_process: int
     lease_s: float
     preloaded: tuple[str, ...]
+    inputs: tuple[InputFile, ...] = ()
 
     def host_of(self) -> dict[NodeId, str]:
         """Which host process each node is in."""
@@ -94,7 +112,9 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_config(folder: Path, config: RunConfig) -> None:
     """Write the configuration into a run directory."""
-    (folder / CONFIG_FILE).write_bytes(msgspec.json.encode(config))
+    part = folder / f"{CONFIG_FILE}.part"
+    part.write_bytes(msgspec.json.encode(config))
+    part.replace(folder / CONFIG_FILE)
 
 
 def read_config(folder: Path) -> RunConfig:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from perigrid.errors import EnvironmentProblem, UsageError
 from perigrid.live.clock import ClockPage
 from perigrid.live.config import GROUND_HOST, HostSpec, RunConfig, write_overlay
 from perigrid.live.entry import PAYLOAD_PREFIX
+from perigrid.live.eventlog import EventLog
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.topology import Link, Mesh
 from perigrid.node.terminals import Overlay
@@ -33,6 +34,9 @@ from perigrid.wire.generated import control_pb2_grpc as protocol_grpc
 
 CALL_LIMIT_S = 5.0
 BOOT_LIMIT_S = 60.0
+BY_USER, BY_SCENARIO = "user", "scenario"
+"""Whose doing a fault is, in the event log."""
+
 MAX_RESTARTS = 100
 """Restarts of one process after which it is left alone: something is wrong that starting anew does not mend."""
 
@@ -55,8 +59,9 @@ class Process:
 class Constellation:
     """Processes and faults of one run."""
 
-    def __init__(self, config: RunConfig, clock: ClockPage, order: Callable[[str], None]) -> None:
+    def __init__(self, config: RunConfig, clock: ClockPage, log: EventLog, order: Callable[[str], None]) -> None:
         self.config = config
+        self._log = log
         self.mesh = Mesh(config.scenario)
         self.clock = clock
         self.overlay = Overlay()
@@ -71,6 +76,12 @@ class Constellation:
             self.processes[host.name] = Process(host.name)
             if host.name != GROUND_HOST:
                 self.processes[PAYLOAD_PREFIX + host.name] = Process(PAYLOAD_PREFIX + host.name)
+
+    def note(self, what: str, fields: Mapping[str, Any]) -> None:
+        """Write into the event log what was done to the world, or to its processes."""
+        with self._lock:
+            self._log.add(self.clock.now_s(), "supervisor", what, fields)
+            self._log.flush()
 
     # --- processes
 
@@ -98,6 +109,7 @@ class Constellation:
             elif verb == "ready":
                 process.ready, process.address = True, text.strip()
                 process.changed.set()
+                self.note("process", {"process": name, "pid": process.pid, "state": "started"})
                 self._process_ready(process)
             elif verb == "warm":
                 process.warm = True
@@ -136,6 +148,8 @@ class Constellation:
             return
         process.ready, process.pid = False, 0
         process.gone.set()
+        fields = {"process": process.name, "pid": int(pid), "state": "ended", "status": int(status)}
+        self.note("process", fields)
         if not self.started:
             if self.failure is None:
                 self.failure = (3, f"{process.name} ended while it started (status {status}); see its log")
@@ -165,34 +179,38 @@ class Constellation:
 
     # --- faults
 
-    def cut(self, a: str, b: str, one_way: bool) -> None:
+    def cut(self, a: str, b: str, one_way: bool, by: str = BY_USER) -> None:
         """No light passes between two nodes from now on (with `one_way`, none from `a` to `b`)."""
         one, two = self._link_ends(a, b)
         directions = [(one, two)] if one_way else [(one, two), (two, one)]
         with self._lock:
             now_s = self.clock.now_s()
+            self.note("cut", {"a": a, "b": b, "one_way": one_way, "by": by})
             self._set(Overlay(0, {**dict.fromkeys(directions, now_s), **self.overlay.cuts}, self.overlay.dead))
 
-    def heal(self, a: str, b: str) -> None:
+    def heal(self, a: str, b: str, by: str = BY_USER) -> None:
         """Light passes again; the terminals acquire each other anew."""
         one, two = self._link_ends(a, b)
         with self._lock:
             cuts = {k: v for k, v in self.overlay.cuts.items() if k not in ((one, two), (two, one))}
+            self.note("heal", {"a": a, "b": b, "one_way": False, "by": by})
             self._set(Overlay(0, cuts, self.overlay.dead))
 
-    def kill(self, name: str) -> None:
+    def kill(self, name: str, by: str = BY_USER) -> None:
         """A satellite is gone at once; the ground's name ends the controller's process, which starts anew."""
         node = self.mesh.id_of(name)
         host = self.config.host_of()[node]
         if host == GROUND_HOST:
             if node != self.mesh.ground:
                 raise UsageError(f"{name} is a ground station; cut its links instead, or kill 'ground'.")
+            self.note("kill", {"satellite": name, "by": by})
             _kill(self.processes[GROUND_HOST].pid)
             return
         if name in self.dead_satellites:
             raise UsageError(f"{name} is dead already; `perigrid reboot {name}` starts it again.")
         with self._lock:
             now_s = self.clock.now_s()
+            self.note("kill", {"satellite": name, "by": by})
             self.dead_satellites[name] = now_s
             alive = [n for n in self._spec(host).nodes if self.mesh.names[n] not in self.dead_satellites]
             if alive:
@@ -204,12 +222,13 @@ class Constellation:
                 self._end_process(PAYLOAD_PREFIX + host)
             self._set_dead({**self.overlay.dead, node: now_s})
 
-    def reboot(self, name: str, lose_flash: bool) -> None:
+    def reboot(self, name: str, lose_flash: bool, by: str = BY_USER) -> None:
         """A dead satellite starts again, with its flash or with an empty one."""
         node = self.mesh.id_of(name)
         host = self.config.host_of()[node]
         if name not in self.dead_satellites:
             raise UsageError(f"{name} is not dead; `perigrid kill {name}` ends it first.")
+        self.note("reboot", {"satellite": name, "by": by, "lose_flash": lose_flash})
         if lose_flash:
             from perigrid.live.flash import Flash
 

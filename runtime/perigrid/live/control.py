@@ -98,6 +98,9 @@ def _call(host: Host, context: grpc.ServicerContext, call: Callable[[], Answer])
 
 
 def _state(host: Host, errors: bool) -> protocol.HostState:
+    # Whoever asks for the state of things may read the event log next.
+    host.bus.note_traffic()
+    host.log.flush()
     late, counts = host.meter.total(), host.bus.counts
     state = protocol.HostState(
         name=host.name,

@@ -1,58 +1,145 @@
 """What happened, for whoever asks later?
 
-One append-only file a process, a JSON line an event: the notes that machines decided, with the sky time and the trace
-that ties a frame's hops together. The first line names the version. Status, metrics and reports are derived from it.
+One append-only file a run, `events.jsonl`, a JSON line an event: what machines decided and what was done to the
+world, with the sky time, and the trace that ties a frame's hops together. docs/events.md describes every kind. All
+processes of a run append to it, whole lines at a time, which the kernel keeps apart (O_APPEND); so the lines of one
+process are in order, and those of different processes nearly. Reports and later pages are derived from it.
 """
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from perigrid.errors import CorruptFile, MissingFile
 from perigrid.node.actions import Note
 
-EVENT_LOG_VERSION = 1
+EVENT_LOG_FILE = "events.jsonl"
+EVENT_LOG_VERSION = 2
 MAX_LOG_BYTES = 256 * 1024 * 1024
-"""Past this the log says once that it is full, and drops what comes: a run's disk use stays bounded."""
+"""Past this the log says once a process that it is full, and drops what comes: a run's disk use stays bounded."""
 
+MAX_LINE_BYTES = 1024 * 1024
 FLUSH_BYTES = 64 * 1024
+READ_BYTES = 256 * 1024
+FOLLOW_LOOK_S = 0.1
+
+Value = str | int | float | bool | None
 
 
 class EventLog:
-    """The event log of one process. `flush` is called once a turn of its loop."""
+    """One process's hold on its run's event log. `flush` is called once a turn of its loop."""
 
-    def __init__(self, path: Path | str, process: str) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    def __init__(self, folder: Path, process: str) -> None:
+        self.process = process
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._descriptor = os.open(folder / EVENT_LOG_FILE, flags, 0o600)
         self._encoder = msgspec.json.Encoder()
         self._buffer = bytearray()
-        self._written = os.fstat(self._descriptor).st_size
-        self._full = self._written >= MAX_LOG_BYTES
-        self._add({"version": EVENT_LOG_VERSION, "process": process, "pid": os.getpid()})
+        self._full = False
 
     def note(self, sky_s: float, node: str, note: Note) -> None:
-        """Append one note."""
-        line: dict[str, object] = {"t": round(sky_s, 6), "node": node, "what": note.what}
-        if note.trace:
-            line["trace"] = note.trace
-        if note.fields:
-            line.update(note.fields)
-        self._add(line)
+        """Append what a machine noted."""
+        self.add(sky_s, node, note.what, note.fields, note.trace)
 
-    def flush(self) -> None:
-        """Write what has gathered."""
-        if self._buffer:
-            os.write(self._descriptor, self._buffer)
-            self._written += len(self._buffer)
-            self._buffer.clear()
-
-    def _add(self, line: dict[str, object]) -> None:
+    def add(self, sky_s: float, node: str, what: str, fields: Mapping[str, Any], trace: int = 0) -> None:
+        """Append an event; it is in the file after the next `flush`."""
         if self._full:
             return
-        if self._written + len(self._buffer) > MAX_LOG_BYTES:
-            self._full = True
-            line = {"what": "log-full", "limit_bytes": MAX_LOG_BYTES}
+        line: dict[str, Any] = {"t": round(sky_s, 6), "wall": round(time.time(), 4), "node": node, "what": what}
+        if trace:
+            line["trace"] = trace
+        line.update(fields)
         self._buffer += self._encoder.encode(line) + b"\n"
         if len(self._buffer) >= FLUSH_BYTES:
             self.flush()
+
+    def flush(self) -> None:
+        """Write what has gathered, whole lines in one call, unless the file is full."""
+        if not self._buffer:
+            return
+        if os.fstat(self._descriptor).st_size + len(self._buffer) > MAX_LOG_BYTES:
+            self._full = True
+            full = {
+                "t": 0.0,
+                "wall": time.time(),
+                "node": self.process,
+                "what": "log-full",
+                "limit_bytes": MAX_LOG_BYTES,
+            }
+            self._buffer = bytearray(self._encoder.encode(full) + b"\n")
+        os.write(self._descriptor, self._buffer)
+        self._buffer.clear()
+
+    def close(self) -> None:
+        """Write what has gathered, and close the file."""
+        self.flush()
+        os.close(self._descriptor)
+
+
+def append_event(folder: Path, sky_s: float, node: str, what: str, fields: Mapping[str, Any]) -> None:
+    """Append one event from outside of the run's processes: the launcher's first line, a client's outcome."""
+    log = EventLog(folder, node)
+    try:
+        log.add(sky_s, node, what, fields)
+    finally:
+        log.close()
+
+
+def read_events(folder: Path) -> Iterator[dict[str, Any]]:
+    """The events of a run that are in its file now, in the file's order.
+
+    MissingFile where the run has no event log, CorruptFile where it is of another version or is not one.
+    """
+    return _events(folder, lambda: False)
+
+
+def follow_events(folder: Path, goes_on: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+    """As `read_events`, and then those to come, as long as `goes_on` says so."""
+    return _events(folder, goes_on)
+
+
+def _events(folder: Path, goes_on: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+    path = folder / EVENT_LOG_FILE
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    first = True
+    for line in _lines(path, goes_on):
+        try:
+            event = decoder.decode(line)
+        except msgspec.MsgspecError as error:
+            raise CorruptFile(f"{path} holds a line that is no event ({error}); the file was changed.") from error
+        if first and (event.get("what") != "run" or event.get("version") != EVENT_LOG_VERSION):
+            raise CorruptFile(
+                f"{path} does not begin as an event log of version {EVENT_LOG_VERSION}; read it with the perigrid "
+                "that wrote it."
+            )
+        first = False
+        yield event
+
+
+def _lines(path: Path, goes_on: Callable[[], bool]) -> Iterator[bytes]:
+    """Whole lines, as they come; what a crash left of a last one is not among them."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise MissingFile(f"there is no event log at {path} ({error.strerror}); name a run's directory.") from error
+    with file:
+        text = b""
+        while True:
+            # Asked before reading: what was written until then is read in any case.
+            more = goes_on()
+            data = file.read(READ_BYTES)
+            if data:
+                *lines, text = (text + data).split(b"\n")
+                yield from lines
+                if len(text) > MAX_LINE_BYTES:
+                    raise CorruptFile(f"{path} has a line of more than {MAX_LINE_BYTES} bytes; the file was changed.")
+            elif more:
+                time.sleep(FOLLOW_LOOK_S)
+            else:
+                return

@@ -52,7 +52,7 @@ class Host:
         self.routes = Routes(self.plan)
         self.loop = Loop(ClockPage(folder / "clock.page"))
         self.meter = LatenessMeter()
-        self.log = EventLog(folder / "events" / f"{name}.jsonl", name)
+        self.log = EventLog(folder, name)
         self.bus = Bus(name, self.config, self.plan, self.loop, self.meter, self.log)
         self.bus.overlay = read_overlay(folder)
         self.drivers: dict[NodeId, NodeDriver] = {}

@@ -68,6 +68,7 @@ class JobService(protocol_grpc.JobServiceServicer):
             shards=reply.shards,
             again=reply.again,
             waits_for=reply.waits_for,
+            admitted_sky_s=reply.admitted_sky_s,
         )
         if reply.until_sky_s is not None:
             answer.until_sky_s = reply.until_sky_s
@@ -167,6 +168,7 @@ class JobService(protocol_grpc.JobServiceServicer):
             answer.satellite = ending.satellite
             answer.attempt = ending.attempt
             answer.hops = ending.hops
+            answer.down_laser_s, answer.down_ground_s = ending.down_laser_s, ending.down_ground_s
             answer.stages.CopyFrom(stages_message(ending.stages))
             answer.result = self._ground.results.read(ending.digest)
         else:

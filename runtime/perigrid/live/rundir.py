@@ -5,9 +5,9 @@ Everything of a run lies in one directory, mode 0700, and nothing is written els
     run.json         what is up, and where          config.json    what it was made from
     clock.page       emulated time                  plan/          contact plan, an hour a file
     sockets/         buses, workers, control        flash/NAME/    one satellite's captures and finished results
-    ground/          journal and results            events/        what happened, a file a process
+    ground/          journal and results            events.jsonl   what happened
     log/             what processes said            results/JOB/   what clients got
-    boots/           how often each node has booted
+    boots/           how often each node has booted inputs/        the user's own models and data
 
 Processes of a run have it as their working directory, because a unix socket's path holds 107 bytes at most.
 """
@@ -25,7 +25,7 @@ from perigrid.errors import CorruptFile, EnvironmentProblem, NameInUse, NotRunni
 from perigrid.job.spec import JOB_ID_CHARACTERS
 
 RUN_VERSION = 1
-SUBFOLDERS = ("plan", "sockets", "flash", "ground", "boots", "events", "log", "results")
+SUBFOLDERS = ("plan", "sockets", "flash", "ground", "boots", "log", "results", "inputs")
 MAX_SOCKET_PATH_BYTES = 107
 MAX_NAME_LENGTH = 64
 

@@ -27,9 +27,10 @@ import msgspec
 from perigrid.errors import NameInUse, PerigridError
 from perigrid.live.clock import ClockPage
 from perigrid.live.config import GROUND_HOST, RunConfig, map_segment, open_plan, read_config, segment_path
-from perigrid.live.constellation import Constellation, wait_gone
+from perigrid.live.constellation import BY_SCENARIO, Constellation, wait_gone
 from perigrid.live.cores import CoreServer
 from perigrid.live.entry import CORES_SOCKET, PAYLOAD_PREFIX, die_with_parent
+from perigrid.live.eventlog import EventLog
 from perigrid.live.rundir import RUN_VERSION, RunDirectory, RunInfo, SatelliteInfo
 from perigrid.live.service_times import write_service_times
 from perigrid.live.status import status
@@ -71,7 +72,8 @@ class Supervisor:
         )
         os.close(write_end)
         self._text = b""
-        self.constellation = Constellation(self.config, self.clock, self._order)
+        self._log = EventLog(self.folder, "supervisor")
+        self.constellation = Constellation(self.config, self.clock, self._log, self._order)
         self.plan: ContactPlan = open_plan(self.folder, self.config, self.constellation.mesh)
         self._faults: list[Fault] = sorted(self.config.scenario.faults, key=lambda f: f.at_s)
 
@@ -170,7 +172,7 @@ class Supervisor:
     def _measured(self, text: str) -> None:
         measured_s = msgspec.json.decode(text, type=dict[str, float])
         self.service_s = write_service_times(self.folder, self.config.scenario.device, measured_s)
-        self.clock.set_rate(min(self.config.rate, SETTLING_RATE))
+        self._set_rate(min(self.config.rate, SETTLING_RATE))
         self._settle_until_s = time.monotonic() + SETTLING_LIMIT_S
 
     def _settle(self) -> None:
@@ -182,7 +184,12 @@ class Supervisor:
         if self.constellation.settled(self.plan) or time.monotonic() > self._settle_until_s:
             self._settle_until_s = None
             self.settled = True
-            self.clock.set_rate(self.config.rate)
+            self.constellation.note("settled", {})
+            self._set_rate(self.config.rate)
+
+    def _set_rate(self, rate: float) -> None:
+        self.clock.set_rate(rate)
+        self.constellation.note("clock", {"rate": rate})
 
     def _due_faults(self) -> None:
         while self._faults and self._faults[0].at_s <= self.clock.now_s():
@@ -192,13 +199,13 @@ class Supervisor:
     def _do_fault(self, fault: Fault) -> None:
         try:
             if fault.action == "cut":
-                self.constellation.cut(fault.a, fault.b or "", one_way=False)
+                self.constellation.cut(fault.a, fault.b or "", one_way=False, by=BY_SCENARIO)
             elif fault.action == "heal":
-                self.constellation.heal(fault.a, fault.b or "")
+                self.constellation.heal(fault.a, fault.b or "", by=BY_SCENARIO)
             elif fault.action == "kill":
-                self.constellation.kill(fault.a)
+                self.constellation.kill(fault.a, by=BY_SCENARIO)
             else:
-                self.constellation.reboot(fault.a, lose_flash=False)
+                self.constellation.reboot(fault.a, lose_flash=False, by=BY_SCENARIO)
         except PerigridError as error:
             os.write(2, f"the scenario's fault at {fault.at_s} s: {error}\n".encode())
 

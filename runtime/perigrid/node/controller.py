@@ -94,7 +94,7 @@ class Controller:
         self.epoch = 0
         self.leading = False
         self.jobs: dict[str, Job] = {}
-        self.dispatcher = Dispatcher(self.relay, catalogue, config.lease_s)
+        self.dispatcher = Dispatcher(self.relay, catalogue, config.names, config.lease_s)
         self._assembler = Assembler()
         self._results: dict[str, Message] = {}
         self._to_settle: dict[tuple[NodeId, str], list[int]] = {}
@@ -196,7 +196,13 @@ class Controller:
             return [Recall(AckDue(result.job, result.shard, message.source))]
         if result.shard in job.ledger.accepted or result.shard in job.ledger.failed:
             verdict = job.ledger.settle(result.shard, result.digest)
-            note = Note(verdict.value, message.trace, {"job": result.job, "shard": result.shard})
+            fields: dict[str, str | int | float] = {
+                "job": result.job,
+                "shard": result.shard,
+                "satellite": self.config.names[message.source],
+                "hops": message.hops,
+            }
+            note = Note(verdict.value, message.trace, fields)
             # Not before what was accepted is durable: an empty Persist stands behind it in the journal's queue.
             return [note, Persist((), (Recall(AckDue(result.job, result.shard, message.source)),))]
         key = f"{result.job}/{result.shard}/{message.source}/{message.trace}"
@@ -218,7 +224,7 @@ class Controller:
         if not event.intact or job is None:
             return [Note("corrupt-result", message.trace, fields)]
         verdict = job.ledger.settle(result.shard, result.digest)
-        note = Note(verdict.value, message.trace, fields)
+        note = Note(verdict.value, message.trace, {**fields, **_stage_fields(result, message)})
         acknowledge = Recall(AckDue(result.job, result.shard, satellite))
         if verdict is not Verdict.ACCEPTED:
             return [note, Persist((), (acknowledge,))]
@@ -232,6 +238,8 @@ class Controller:
             message.hops,
             now.sky_s,
             result.stages,
+            message.laser_s,
+            message.ground_s,
         )
         job.endings[result.shard] = record
         persist = Persist((record,), (Recall(RowDurable(result.job, result.shard)), acknowledge))
@@ -263,7 +271,8 @@ class Controller:
             return []
         record = ShardFailed(job.spec.job, shard, cause, now.sky_s)
         job.endings[shard] = record
-        return [Persist((record,), (Recall(RowDurable(job.spec.job, shard)),))]
+        note = Note("shard-failed", 0, {"job": job.spec.job, "shard": shard, "cause": cause})
+        return [note, Persist((record,), (Recall(RowDurable(job.spec.job, shard)),))]
 
     def _fail_rest(self, now: Now, job: Job, cause: str) -> list[Action]:
         actions: list[Action] = []
@@ -301,7 +310,14 @@ class Controller:
         if event.ended and job.ending is not None:
             job.ended = True
             job.ledger.leases.clear()
-            note = Note("job-ended", 0, {"job": event.job, "outcome": job.ending.outcome})
+            fields: dict[str, str | int | float] = {
+                "job": event.job,
+                "outcome": job.ending.outcome,
+                "attempts": job.ending.attempts,
+                "duplicates": job.ending.duplicates,
+                "conflicts": job.ending.conflicts,
+            }
+            note = Note("job-ended", 0, fields)
             return [note, *(Tell(client, Ended(job.ending)) for client in job.watchers)]
         job.durable = True
         return self._dispatch(now)
@@ -391,8 +407,18 @@ class Controller:
         self.jobs[spec.job] = job
         waits_for, until_s = self._contact(now)
         tiles = sum(len(s.tiles) for s in ledger.shards)
-        reply = Admitted(spec.job, tiles, len(ledger.shards), False, waits_for, until_s)
-        fields: dict[str, str | int | float] = {"job": spec.job, "shards": len(ledger.shards), "tiles": tiles}
+        reply = Admitted(spec.job, tiles, len(ledger.shards), False, waits_for, until_s, now.sky_s)
+        fields: dict[str, str | int | float] = {
+            "job": spec.job,
+            "model": spec.model,
+            "dataset": spec.dataset,
+            "shards": len(ledger.shards),
+            "tiles": tiles,
+            "tiles_per_shard": spec.tiles_per_shard,
+            "priority": spec.priority,
+        }
+        if spec.deadline_s is not None:
+            fields["deadline_s"] = spec.deadline_s
         then = (Tell(client, reply), Recall(JobDurable(spec.job, ended=False)))
         admitted = Persist((JobAdmitted(spec, now.sky_s),), then)
         return [Note("job-admitted", 0, fields), admitted, *self._arm_deadlines(now)]
@@ -402,7 +428,7 @@ class Controller:
             cause = f"job {spec.job} exists with another specification; give this one an id of its own"
             return Refused(spec.job, cause)
         tiles = sum(len(s.tiles) for s in known.ledger.shards)
-        return Admitted(spec.job, tiles, len(known.ledger.shards), True)
+        return Admitted(spec.job, tiles, len(known.ledger.shards), True, admitted_sky_s=known.admitted_sky_s)
 
     def _refusal(self, spec: JobSpec) -> str | None:
         try:
@@ -468,6 +494,25 @@ class Controller:
             blocked.reason if blocked is not None else "",
             blocked.until_s if blocked is not None else None,
         )
+
+
+def _stage_fields(result: Result, message: Message) -> dict[str, str | int | float]:
+    """Where a result's time went, for the event log."""
+    stages = result.stages
+    return {
+        "attempt": result.attempt,
+        "digest": result.digest.hex(),
+        "sent_s": stages.sent_sky_s,
+        "arrived_s": stages.arrived_sky_s,
+        "queue_s": stages.queue_s,
+        "inference_s": stages.inference_s,
+        "desk_wait_s": stages.desk_wait_s,
+        "cpu_s": stages.cpu_s,
+        "up_laser_s": stages.up_laser_s,
+        "up_ground_s": stages.up_ground_s,
+        "down_laser_s": message.laser_s,
+        "down_ground_s": message.ground_s,
+    }
 
 
 def _deadline_sky_s(job: Job) -> float:

@@ -29,8 +29,9 @@ MAX_ALTERNATIVE_HOLDERS = 8
 class Dispatcher:
     """Holders, suspects and leases; part of the controller's machine."""
 
-    def __init__(self, relay: Relay, catalogue: Catalogue, lease_s: float) -> None:
+    def __init__(self, relay: Relay, catalogue: Catalogue, names: tuple[str, ...], lease_s: float) -> None:
         self.relay = relay
+        self._names = names
         self.catalogue = catalogue
         self.lease_s = lease_s
         self.suspects: dict[NodeId, None] = {}
@@ -113,7 +114,7 @@ class Dispatcher:
             ledger.reopen(index)
             self.suspects[lease.satellite] = None
             fields: dict[str, str | int | float] = {"job": ledger.spec.job, "shard": index}
-            actions.append(Note("lease-expired", 0, {**fields, "satellite": int(lease.satellite)}))
+            actions.append(Note("lease-expired", 0, {**fields, "satellite": self._names[lease.satellite]}))
 
     def _count(self, ledgers: list[Ledger]) -> None:
         self._leased = {}
@@ -168,16 +169,15 @@ class Dispatcher:
             spec.priority,
             tuple(shard for shard, _ in batch),
             tuple(attempt for _, attempt in batch),
+            now.sky_s,
         )
         frames = self.relay.sender.frames(satellite, body, epoch=epoch)
-        fields: dict[str, str | int | float] = {
-            "job": spec.job,
-            "satellite": int(satellite),
-            "shards": len(batch),
-            "first": batch[0][0].index,
-            "attempt": max(attempt for _, attempt in batch),
-        }
-        return [Note("assign", frames[0].trace, fields), *self.relay.submit(now, frames)]
+        name, trace = self._names[satellite], frames[0].trace
+        notes = [
+            Note("assign", trace, {"job": spec.job, "shard": shard.index, "attempt": attempt, "satellite": name})
+            for shard, attempt in batch
+        ]
+        return [*notes, *self.relay.submit(now, frames)]
 
     def _arm(self, now: Now, ledgers: list[Ledger], actions: list[Action]) -> None:
         expiries = (lease.expires_s for ledger in ledgers for lease in ledger.leases.values())

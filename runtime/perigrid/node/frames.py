@@ -31,7 +31,7 @@ class Priority(enum.IntEnum):
 
 
 class Assign(msgspec.Struct, frozen=True, tag=True):
-    """Ground to satellite: compute these shards. `attempts` runs beside `shards`."""
+    """Ground to satellite: compute these shards. `attempts` runs beside `shards`; it was said at `sent_sky_s`."""
 
     job: str
     model: str
@@ -39,12 +39,14 @@ class Assign(msgspec.Struct, frozen=True, tag=True):
     priority: int
     shards: tuple[Shard, ...]
     attempts: tuple[int, ...]
+    sent_sky_s: float = 0.0
 
 
 class Stages(msgspec.Struct, frozen=True):
-    """Where a shard's time went on board, in emulated seconds; `desk_wait_s` and `cpu_s` are this desk's own.
+    """Where a shard's time went until it was computed, in emulated seconds; `desk_wait_s` and `cpu_s` are this desk's.
 
-    `arrived_sky_s` is when the assignment arrived; then it queued, then the device computed.
+    The ground sent the assignment at `sent_sky_s`; it spent `up_ground_s` on radio and fibre and `up_laser_s` on lasers
+    (in front of each, on it, and as light), and arrived at `arrived_sky_s`; then it queued, then the device computed.
     """
 
     arrived_sky_s: float
@@ -52,6 +54,9 @@ class Stages(msgspec.Struct, frozen=True):
     inference_s: float
     desk_wait_s: float
     cpu_s: float
+    sent_sky_s: float = 0.0
+    up_laser_s: float = 0.0
+    up_ground_s: float = 0.0
 
 
 class Result(msgspec.Struct, frozen=True, tag=True):
@@ -134,6 +139,10 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
     `transfer` is unique at the source for ever (boot and counter); `offset` and `total` place the payload's chunk;
     `digest` is the whole payload's. `met` are dead links that it ran into on the way.
+
+    `routed_sky_s` is when the present node chose the link that it goes out on (not on the wire); `laser_s` and
+    `ground_s` are the emulated seconds that it has spent for lasers and for radio and fibre so far: from that choice to
+    its last bit at the other end.
     """
 
     source: NodeId
@@ -153,6 +162,9 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes = b""
     payload: Piece | None = None
     met: tuple[Link, ...] = ()
+    routed_sky_s: float = 0.0
+    laser_s: float = 0.0
+    ground_s: float = 0.0
 
 
 HEADER_BYTES = 64

@@ -27,7 +27,10 @@ class JobAdmitted(msgspec.Struct, frozen=True, tag=True):
 
 
 class ShardAccepted(msgspec.Struct, frozen=True, tag=True):
-    """A shard's one result; its bytes lie in the results file under `digest`."""
+    """A shard's one result; its bytes lie in the results file under `digest`.
+
+    `down_laser_s` and `down_ground_s` are what it spent for lasers, and for radio and fibre, on its way to the ground.
+    """
 
     job: str
     shard: int
@@ -38,6 +41,8 @@ class ShardAccepted(msgspec.Struct, frozen=True, tag=True):
     hops: int
     settled_sky_s: float
     stages: Stages
+    down_laser_s: float = 0.0
+    down_ground_s: float = 0.0
 
 
 class ShardFailed(msgspec.Struct, frozen=True, tag=True):

@@ -177,6 +177,7 @@ class Relay:
             return
         outgoing = self._outgoing.setdefault(hop.link, Outgoing(self.sender.boot))
         state = self.plan.state(hop.link, now.sky_s)
+        frame = msgspec.structs.replace(frame, routed_sky_s=now.sky_s)
         if (outgoing.backlog and frame.priority is Priority.BULK) or not outgoing.may_send(frame, state):
             outgoing.backlog.put(flow_of(frame), frame)
             return

@@ -8,7 +8,10 @@ from perigrid.node.records import JobEnded, ShardAccepted, ShardFailed
 
 
 class Admitted(msgspec.Struct, frozen=True, tag=True):
-    """The job is durable and will end. `again` where it had been submitted before; `waits_for` when not at once."""
+    """The job is durable and will end. `again` where it had been submitted before; `waits_for` when not at once.
+
+    `admitted_sky_s` is when it was admitted first.
+    """
 
     job: str
     tiles: int
@@ -16,6 +19,7 @@ class Admitted(msgspec.Struct, frozen=True, tag=True):
     again: bool
     waits_for: str = ""
     until_sky_s: float | None = None
+    admitted_sky_s: float = 0.0
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):

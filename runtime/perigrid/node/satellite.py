@@ -7,7 +7,7 @@ it has when nobody can be reached. A shard that it has computed is never compute
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perigrid.job.spec import JOB_ID_CHARACTERS, Catalogue, Shard
 from perigrid.mesh.plan import ContactPlan
@@ -65,6 +65,15 @@ class SatelliteConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """How an assignment came up: when the ground sent it, and what it spent for lasers and for radio and fibre."""
+
+    sent_sky_s: float
+    laser_s: float
+    ground_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A shard in hand."""
 
@@ -75,6 +84,7 @@ class Task:
     priority: int
     order: int
     arrived: Now
+    way: Way
     started_s: float = 0.0
 
 
@@ -202,6 +212,7 @@ class Satellite:
         actions: list[Action] = []
         self.lease_s = assign.lease_s
         in_hand = {(t.job, t.shard.index): n for n, t in self.running.items()}
+        way = Way(assign.sent_sky_s, message.laser_s, message.ground_s)
         for shard, attempt in zip(assign.shards, assign.attempts, strict=True):
             key = (assign.job, shard.index)
             if key in self.finished:
@@ -212,7 +223,9 @@ class Satellite:
                     actions += self._say_failed(now, assign.job, shard.index, attempt, refusal, final=False)
                     continue
                 self._tasks += 1
-                self.queued[key] = Task(assign.job, assign.model, shard, attempt, assign.priority, self._tasks, now)
+                self.queued[key] = Task(
+                    assign.job, assign.model, shard, attempt, assign.priority, self._tasks, now, way
+                )
         if not self._alive_wake_s > now.local_s and (self.queued or self.running):
             actions.append(self._arm_alive(now))
         return actions + self._start(now)
@@ -238,16 +251,7 @@ class Satellite:
         while self.queued and len(self.running) < self.config.slots:
             task = min(self.queued.values(), key=lambda t: (-t.priority, t.order))
             del self.queued[task.job, task.shard.index]
-            running = Task(
-                task.job,
-                task.model,
-                task.shard,
-                task.attempt,
-                task.priority,
-                task.order,
-                task.arrived,
-                now.local_s,
-            )
+            running = replace(task, started_s=now.local_s)
             self.running[task.order] = running
             actions.append(Infer(task.order, task.job, task.model, task.shard))
         return actions
@@ -262,6 +266,9 @@ class Satellite:
             inference_s=event.inference_s,
             desk_wait_s=event.desk_wait_s,
             cpu_s=event.cpu_s,
+            sent_sky_s=task.way.sent_sky_s,
+            up_laser_s=task.way.laser_s,
+            up_ground_s=task.way.ground_s,
         )
         job, index = task.job, task.shard.index
         self._keeping[job, index] = Finished(event.blob, task.attempt, stages)

@@ -82,7 +82,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A whole message as it arrived; `hops` is the most that a chunk of it made."""
+    """A whole message as it arrived; `hops` is the most that a chunk of it made, the times are its last chunk's."""
 
     source: NodeId
     body: Body
@@ -91,6 +91,8 @@ class Message:
     hops: int
     digest: bytes
     pieces: tuple[Piece, ...]
+    laser_s: float = 0.0
+    ground_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -135,4 +137,14 @@ class Assembler:
 
 
 def _message(frame: Frame, hops: int, pieces: tuple[Piece, ...]) -> Message:
-    return Message(frame.source, frame.body, frame.trace, frame.epoch, hops, frame.digest, pieces)
+    return Message(
+        frame.source,
+        frame.body,
+        frame.trace,
+        frame.epoch,
+        hops,
+        frame.digest,
+        pieces,
+        frame.laser_s,
+        frame.ground_s,
+    )

@@ -177,7 +177,7 @@ def _check_data(scenario: Scenario, where: str) -> None:
         if (source.dataset is None) == (source.file is None):
             raise ScenarioError(
                 f'{where}: data.{source.label} needs either dataset, such as "sentinel2", or file, the path '
-                "of a .npz file."
+                "of a .npz file with a scene, or of a .npy file or a folder of them with tiles."
             )
 
 

@@ -128,7 +128,8 @@ class Device(Value, frozen=True):
 
 
 class DataSource(Value, frozen=True):
-    """What the satellites have captured: a known dataset or a .npz file, cut into tiles.
+    """What the satellites have captured: a known dataset or a .npz file with a scene, cut into tiles; or tiles of the
+    user's own, a .npy file [N, ...] or a folder of .npy files, which are taken as they are.
 
     Each capture is born on one satellite; `replicas` copies of it are kept in all. With `preload_replicas`
     the copies exist at the start and are listed as preloaded, otherwise they cross the lasers.

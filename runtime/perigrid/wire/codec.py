@@ -61,7 +61,9 @@ class Stamp:
 
 
 def encode(frame: Frame, stamp: Stamp, payload: bytes | memoryview) -> bytes:
-    """The header of a frame on its link."""
+    """The header of a frame on its link. What this hop takes, from the choice of the link on, is added to its way."""
+    hop_s = stamp.due_s - min(frame.routed_sky_s or stamp.sent_s, stamp.sent_s)
+    over_laser = stamp.link.kind is LinkKind.LASER
     message = link_pb2.Frame(
         version=VERSION,
         source=frame.source,
@@ -85,6 +87,8 @@ def encode(frame: Frame, stamp: Stamp, payload: bytes | memoryview) -> bytes:
         sent_s=stamp.sent_s,
         due_s=stamp.due_s,
         sequence=stamp.sequence,
+        laser_s=frame.laser_s + (hop_s if over_laser else 0.0),
+        ground_s=frame.ground_s + (0.0 if over_laser else hop_s),
     )
     for link in frame.met:
         message.met.append(_link(link))
@@ -112,6 +116,10 @@ def decode(header: bytes | memoryview) -> tuple[Frame, Stamp, int, int]:
         raise ProtocolError(f"a frame of {message.hops} hops with {message.hop_limit} left, which passes its bound")
     if not (math.isfinite(message.due_s) and 0.0 <= message.sent_s <= message.due_s):
         raise ProtocolError(f"a frame that left at {message.sent_s} s and is due at {message.due_s} s")
+    if not (0.0 <= message.laser_s < math.inf and 0.0 <= message.ground_s < math.inf):
+        raise ProtocolError(
+            f"a frame that spent {message.laser_s} s on lasers and {message.ground_s} s on ground links"
+        )
     frame = Frame(
         source=NodeId(message.source),
         destination=NodeId(message.destination),
@@ -129,6 +137,8 @@ def decode(header: bytes | memoryview) -> tuple[Frame, Stamp, int, int]:
         total=message.total,
         digest=message.digest,
         met=tuple(_read_link(link) for link in message.met),
+        laser_s=message.laser_s,
+        ground_s=message.ground_s,
     )
     stamp = Stamp(_read_link(message.link), NodeId(message.from_node), message.sent_s, message.due_s, message.sequence)
     return frame, stamp, message.payload_length, message.payload_crc32
@@ -167,12 +177,24 @@ def stages_message(stages: Stages) -> shard_pb2.Stages:
         inference_s=stages.inference_s,
         desk_wait_s=stages.desk_wait_s,
         cpu_s=stages.cpu_s,
+        sent_sky_s=stages.sent_sky_s,
+        up_laser_s=stages.up_laser_s,
+        up_ground_s=stages.up_ground_s,
     )
 
 
 def read_stages(message: shard_pb2.Stages) -> Stages:
     """Stage times from their protobuf message."""
-    return Stages(message.arrived_sky_s, message.queue_s, message.inference_s, message.desk_wait_s, message.cpu_s)
+    return Stages(
+        message.arrived_sky_s,
+        message.queue_s,
+        message.inference_s,
+        message.desk_wait_s,
+        message.cpu_s,
+        message.sent_sky_s,
+        message.up_laser_s,
+        message.up_ground_s,
+    )
 
 
 def _read_shard(message: shard_pb2.Shard) -> Shard:
@@ -193,7 +215,7 @@ def _encode_body(message: link_pb2.Frame, body: Body) -> None:
             message.result.CopyFrom(
                 link_pb2.Result(job=job, shard=shard, attempt=attempt, digest=digest, stages=stages_message(stages))
             )
-        case Assign(job, model, lease_s, priority, shards, attempts):
+        case Assign(job, model, lease_s, priority, shards, attempts, sent_sky_s):
             message.assign.CopyFrom(
                 link_pb2.Assign(
                     job=job,
@@ -202,6 +224,7 @@ def _encode_body(message: link_pb2.Frame, body: Body) -> None:
                     priority=priority,
                     shards=[shard_message(s) for s in shards],
                     attempts=attempts,
+                    sent_sky_s=sent_sky_s,
                 )
             )
         case Settled(job, settled):
@@ -264,4 +287,5 @@ def _read_assign(message: link_pb2.Assign) -> Assign:
         message.priority,
         tuple(_read_shard(s) for s in message.shards),
         tuple(message.attempts),
+        message.sent_sky_s,
     )

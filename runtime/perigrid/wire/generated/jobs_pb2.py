@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from . import shard_pb2 as shard__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\njobs.proto\x12\x10perigrid.jobs.v1\x1a\x0bshard.proto\"\x89\x01\n\x07JobSpec\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x17\n\x0ftiles_per_shard\x18\x04 \x01(\r\x12\x10\n\x08priority\x18\x05 \x01(\x11\x12\x17\n\ndeadline_s\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_deadline_s\"\x82\x01\n\x08\x41\x64mitted\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05tiles\x18\x02 \x01(\r\x12\x0e\n\x06shards\x18\x03 \x01(\r\x12\r\n\x05\x61gain\x18\x04 \x01(\x08\x12\x11\n\twaits_for\x18\x05 \x01(\t\x12\x18\n\x0buntil_sky_s\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_until_sky_s\"+\n\x0cWatchRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\"e\n\nWatchReply\x12$\n\x03row\x18\x01 \x01(\x0b\x32\x15.perigrid.jobs.v1.RowH\x00\x12(\n\x05\x65nded\x18\x02 \x01(\x0b\x32\x17.perigrid.jobs.v1.EndedH\x00\x42\x07\n\x05reply\"\xd8\x01\n\x03Row\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\r\n\x05tiles\x18\x02 \x03(\r\x12\r\n\x05shard\x18\x03 \x01(\r\x12\x15\n\rsettled_sky_s\x18\x04 \x01(\x01\x12\x0f\n\x07\x66\x61ilure\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12\x11\n\tsatellite\x18\x07 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x0c\n\x04hops\x18\t \x01(\r\x12)\n\x06stages\x18\n \x01(\x0b\x32\x19.perigrid.shard.v1.Stages\x12\x0e\n\x06result\x18\x0b \x01(\x0c\"f\n\x05\x45nded\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\x13\n\x0b\x65nded_sky_s\x18\x02 \x01(\x01\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x12\n\nduplicates\x18\x04 \x01(\r\x12\x11\n\tconflicts\x18\x05 \x01(\r\"\x1c\n\rCancelRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\r\n\x0bListRequest\"+\n\x04Jobs\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.perigrid.jobs.v1.Job\"c\n\x03Job\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04\x64one\x18\x03 \x01(\r\x12\x0e\n\x06shards\x18\x04 \x01(\r\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\r\x12\x10\n\x08priority\x18\x06 \x01(\x11\"\x1e\n\x0e\x45xplainRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"\x97\x01\n\x0b\x45xplanation\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\treachable\x18\x02 \x01(\x08\x12\x16\n\x0eshards_waiting\x18\x03 \x01(\r\x12\x15\n\rshards_leased\x18\x04 \x01(\r\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x18\n\x0buntil_sky_s\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_until_sky_s2\xe4\x02\n\nJobService\x12?\n\x06Submit\x12\x19.perigrid.jobs.v1.JobSpec\x1a\x1a.perigrid.jobs.v1.Admitted\x12G\n\x05Watch\x12\x1e.perigrid.jobs.v1.WatchRequest\x1a\x1c.perigrid.jobs.v1.WatchReply0\x01\x12\x41\n\x06\x43\x61ncel\x12\x1f.perigrid.jobs.v1.CancelRequest\x1a\x16.perigrid.jobs.v1.Jobs\x12=\n\x04List\x12\x1d.perigrid.jobs.v1.ListRequest\x1a\x16.perigrid.jobs.v1.Jobs\x12J\n\x07\x45xplain\x12 .perigrid.jobs.v1.ExplainRequest\x1a\x1d.perigrid.jobs.v1.Explanationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\njobs.proto\x12\x10perigrid.jobs.v1\x1a\x0bshard.proto\"\x89\x01\n\x07JobSpec\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x17\n\x0ftiles_per_shard\x18\x04 \x01(\r\x12\x10\n\x08priority\x18\x05 \x01(\x11\x12\x17\n\ndeadline_s\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_deadline_s\"\x9a\x01\n\x08\x41\x64mitted\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05tiles\x18\x02 \x01(\r\x12\x0e\n\x06shards\x18\x03 \x01(\r\x12\r\n\x05\x61gain\x18\x04 \x01(\x08\x12\x11\n\twaits_for\x18\x05 \x01(\t\x12\x18\n\x0buntil_sky_s\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0e\x61\x64mitted_sky_s\x18\x07 \x01(\x01\x42\x0e\n\x0c_until_sky_s\"+\n\x0cWatchRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\"e\n\nWatchReply\x12$\n\x03row\x18\x01 \x01(\x0b\x32\x15.perigrid.jobs.v1.RowH\x00\x12(\n\x05\x65nded\x18\x02 \x01(\x0b\x32\x17.perigrid.jobs.v1.EndedH\x00\x42\x07\n\x05reply\"\x85\x02\n\x03Row\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\r\n\x05tiles\x18\x02 \x03(\r\x12\r\n\x05shard\x18\x03 \x01(\r\x12\x15\n\rsettled_sky_s\x18\x04 \x01(\x01\x12\x0f\n\x07\x66\x61ilure\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12\x11\n\tsatellite\x18\x07 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x0c\n\x04hops\x18\t \x01(\r\x12)\n\x06stages\x18\n \x01(\x0b\x32\x19.perigrid.shard.v1.Stages\x12\x0e\n\x06result\x18\x0b \x01(\x0c\x12\x14\n\x0c\x64own_laser_s\x18\x0c \x01(\x01\x12\x15\n\rdown_ground_s\x18\r \x01(\x01\"f\n\x05\x45nded\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\x13\n\x0b\x65nded_sky_s\x18\x02 \x01(\x01\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x12\n\nduplicates\x18\x04 \x01(\r\x12\x11\n\tconflicts\x18\x05 \x01(\r\"\x1c\n\rCancelRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\r\n\x0bListRequest\"+\n\x04Jobs\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.perigrid.jobs.v1.Job\"c\n\x03Job\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04\x64one\x18\x03 \x01(\r\x12\x0e\n\x06shards\x18\x04 \x01(\r\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\r\x12\x10\n\x08priority\x18\x06 \x01(\x11\"\x1e\n\x0e\x45xplainRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"\x97\x01\n\x0b\x45xplanation\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\treachable\x18\x02 \x01(\x08\x12\x16\n\x0eshards_waiting\x18\x03 \x01(\r\x12\x15\n\rshards_leased\x18\x04 \x01(\r\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x18\n\x0buntil_sky_s\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_until_sky_s2\xe4\x02\n\nJobService\x12?\n\x06Submit\x12\x19.perigrid.jobs.v1.JobSpec\x1a\x1a.perigrid.jobs.v1.Admitted\x12G\n\x05Watch\x12\x1e.perigrid.jobs.v1.WatchRequest\x1a\x1c.perigrid.jobs.v1.WatchReply0\x01\x12\x41\n\x06\x43\x61ncel\x12\x1f.perigrid.jobs.v1.CancelRequest\x1a\x16.perigrid.jobs.v1.Jobs\x12=\n\x04List\x12\x1d.perigrid.jobs.v1.ListRequest\x1a\x16.perigrid.jobs.v1.Jobs\x12J\n\x07\x45xplain\x12 .perigrid.jobs.v1.ExplainRequest\x1a\x1d.perigrid.jobs.v1.Explanationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,27 +35,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBSPEC']._serialized_start=46
   _globals['_JOBSPEC']._serialized_end=183
   _globals['_ADMITTED']._serialized_start=186
-  _globals['_ADMITTED']._serialized_end=316
-  _globals['_WATCHREQUEST']._serialized_start=318
-  _globals['_WATCHREQUEST']._serialized_end=361
-  _globals['_WATCHREPLY']._serialized_start=363
-  _globals['_WATCHREPLY']._serialized_end=464
-  _globals['_ROW']._serialized_start=467
-  _globals['_ROW']._serialized_end=683
-  _globals['_ENDED']._serialized_start=685
-  _globals['_ENDED']._serialized_end=787
-  _globals['_CANCELREQUEST']._serialized_start=789
-  _globals['_CANCELREQUEST']._serialized_end=817
-  _globals['_LISTREQUEST']._serialized_start=819
-  _globals['_LISTREQUEST']._serialized_end=832
-  _globals['_JOBS']._serialized_start=834
-  _globals['_JOBS']._serialized_end=877
-  _globals['_JOB']._serialized_start=879
-  _globals['_JOB']._serialized_end=978
-  _globals['_EXPLAINREQUEST']._serialized_start=980
-  _globals['_EXPLAINREQUEST']._serialized_end=1010
-  _globals['_EXPLANATION']._serialized_start=1013
-  _globals['_EXPLANATION']._serialized_end=1164
-  _globals['_JOBSERVICE']._serialized_start=1167
-  _globals['_JOBSERVICE']._serialized_end=1523
+  _globals['_ADMITTED']._serialized_end=340
+  _globals['_WATCHREQUEST']._serialized_start=342
+  _globals['_WATCHREQUEST']._serialized_end=385
+  _globals['_WATCHREPLY']._serialized_start=387
+  _globals['_WATCHREPLY']._serialized_end=488
+  _globals['_ROW']._serialized_start=491
+  _globals['_ROW']._serialized_end=752
+  _globals['_ENDED']._serialized_start=754
+  _globals['_ENDED']._serialized_end=856
+  _globals['_CANCELREQUEST']._serialized_start=858
+  _globals['_CANCELREQUEST']._serialized_end=886
+  _globals['_LISTREQUEST']._serialized_start=888
+  _globals['_LISTREQUEST']._serialized_end=901
+  _globals['_JOBS']._serialized_start=903
+  _globals['_JOBS']._serialized_end=946
+  _globals['_JOB']._serialized_start=948
+  _globals['_JOB']._serialized_end=1047
+  _globals['_EXPLAINREQUEST']._serialized_start=1049
+  _globals['_EXPLAINREQUEST']._serialized_end=1079
+  _globals['_EXPLANATION']._serialized_start=1082
+  _globals['_EXPLANATION']._serialized_end=1233
+  _globals['_JOBSERVICE']._serialized_start=1236
+  _globals['_JOBSERVICE']._serialized_end=1592
 # @@protoc_insertion_point(module_scope)

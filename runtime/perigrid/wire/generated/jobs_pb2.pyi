@@ -24,20 +24,22 @@ class JobSpec(_message.Message):
     def __init__(self, job: _Optional[str] = ..., model: _Optional[str] = ..., dataset: _Optional[str] = ..., tiles_per_shard: _Optional[int] = ..., priority: _Optional[int] = ..., deadline_s: _Optional[float] = ...) -> None: ...
 
 class Admitted(_message.Message):
-    __slots__ = ("job", "tiles", "shards", "again", "waits_for", "until_sky_s")
+    __slots__ = ("job", "tiles", "shards", "again", "waits_for", "until_sky_s", "admitted_sky_s")
     JOB_FIELD_NUMBER: _ClassVar[int]
     TILES_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     AGAIN_FIELD_NUMBER: _ClassVar[int]
     WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
     UNTIL_SKY_S_FIELD_NUMBER: _ClassVar[int]
+    ADMITTED_SKY_S_FIELD_NUMBER: _ClassVar[int]
     job: str
     tiles: int
     shards: int
     again: bool
     waits_for: str
     until_sky_s: float
-    def __init__(self, job: _Optional[str] = ..., tiles: _Optional[int] = ..., shards: _Optional[int] = ..., again: _Optional[bool] = ..., waits_for: _Optional[str] = ..., until_sky_s: _Optional[float] = ...) -> None: ...
+    admitted_sky_s: float
+    def __init__(self, job: _Optional[str] = ..., tiles: _Optional[int] = ..., shards: _Optional[int] = ..., again: _Optional[bool] = ..., waits_for: _Optional[str] = ..., until_sky_s: _Optional[float] = ..., admitted_sky_s: _Optional[float] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("job", "cursor")
@@ -56,7 +58,7 @@ class WatchReply(_message.Message):
     def __init__(self, row: _Optional[_Union[Row, _Mapping]] = ..., ended: _Optional[_Union[Ended, _Mapping]] = ...) -> None: ...
 
 class Row(_message.Message):
-    __slots__ = ("cursor", "tiles", "shard", "settled_sky_s", "failure", "digest", "satellite", "attempt", "hops", "stages", "result")
+    __slots__ = ("cursor", "tiles", "shard", "settled_sky_s", "failure", "digest", "satellite", "attempt", "hops", "stages", "result", "down_laser_s", "down_ground_s")
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     TILES_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +70,8 @@ class Row(_message.Message):
     HOPS_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    DOWN_LASER_S_FIELD_NUMBER: _ClassVar[int]
+    DOWN_GROUND_S_FIELD_NUMBER: _ClassVar[int]
     cursor: int
     tiles: _containers.RepeatedScalarFieldContainer[int]
     shard: int
@@ -79,7 +83,9 @@ class Row(_message.Message):
     hops: int
     stages: _shard_pb2.Stages
     result: bytes
-    def __init__(self, cursor: _Optional[int] = ..., tiles: _Optional[_Iterable[int]] = ..., shard: _Optional[int] = ..., settled_sky_s: _Optional[float] = ..., failure: _Optional[str] = ..., digest: _Optional[bytes] = ..., satellite: _Optional[int] = ..., attempt: _Optional[int] = ..., hops: _Optional[int] = ..., stages: _Optional[_Union[_shard_pb2.Stages, _Mapping]] = ..., result: _Optional[bytes] = ...) -> None: ...
+    down_laser_s: float
+    down_ground_s: float
+    def __init__(self, cursor: _Optional[int] = ..., tiles: _Optional[_Iterable[int]] = ..., shard: _Optional[int] = ..., settled_sky_s: _Optional[float] = ..., failure: _Optional[str] = ..., digest: _Optional[bytes] = ..., satellite: _Optional[int] = ..., attempt: _Optional[int] = ..., hops: _Optional[int] = ..., stages: _Optional[_Union[_shard_pb2.Stages, _Mapping]] = ..., result: _Optional[bytes] = ..., down_laser_s: _Optional[float] = ..., down_ground_s: _Optional[float] = ...) -> None: ...
 
 class Ended(_message.Message):
     __slots__ = ("outcome", "ended_sky_s", "attempts", "duplicates", "conflicts")

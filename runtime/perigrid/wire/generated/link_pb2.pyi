@@ -18,7 +18,7 @@ class Link(_message.Message):
     def __init__(self, a: _Optional[int] = ..., b: _Optional[int] = ..., kind: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("version", "source", "destination", "priority", "transfer", "trace", "epoch", "boot", "custody", "floor", "hop_limit", "hops", "offset", "total", "digest", "met", "payload_length", "payload_crc32", "link", "from_node", "sent_s", "due_s", "sequence", "assign", "result", "failed", "settled", "withdraw", "hello", "alive", "replica", "advert", "ack", "probe", "tenant", "policy", "signature")
+    __slots__ = ("version", "source", "destination", "priority", "transfer", "trace", "epoch", "boot", "custody", "floor", "hop_limit", "hops", "offset", "total", "digest", "met", "payload_length", "payload_crc32", "link", "from_node", "sent_s", "due_s", "sequence", "laser_s", "ground_s", "assign", "result", "failed", "settled", "withdraw", "hello", "alive", "replica", "advert", "ack", "probe", "tenant", "policy", "signature")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     DESTINATION_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,8 @@ class Frame(_message.Message):
     SENT_S_FIELD_NUMBER: _ClassVar[int]
     DUE_S_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    LASER_S_FIELD_NUMBER: _ClassVar[int]
+    GROUND_S_FIELD_NUMBER: _ClassVar[int]
     ASSIGN_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +81,8 @@ class Frame(_message.Message):
     sent_s: float
     due_s: float
     sequence: int
+    laser_s: float
+    ground_s: float
     assign: Assign
     result: Result
     failed: Failed
@@ -93,23 +97,25 @@ class Frame(_message.Message):
     tenant: bytes
     policy: bytes
     signature: bytes
-    def __init__(self, version: _Optional[int] = ..., source: _Optional[int] = ..., destination: _Optional[int] = ..., priority: _Optional[int] = ..., transfer: _Optional[int] = ..., trace: _Optional[int] = ..., epoch: _Optional[int] = ..., boot: _Optional[int] = ..., custody: _Optional[int] = ..., floor: _Optional[int] = ..., hop_limit: _Optional[int] = ..., hops: _Optional[int] = ..., offset: _Optional[int] = ..., total: _Optional[int] = ..., digest: _Optional[bytes] = ..., met: _Optional[_Iterable[_Union[Link, _Mapping]]] = ..., payload_length: _Optional[int] = ..., payload_crc32: _Optional[int] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., from_node: _Optional[int] = ..., sent_s: _Optional[float] = ..., due_s: _Optional[float] = ..., sequence: _Optional[int] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., alive: _Optional[_Union[Alive, _Mapping]] = ..., replica: _Optional[_Union[Replica, _Mapping]] = ..., advert: _Optional[_Union[LinkAdvert, _Mapping]] = ..., ack: _Optional[_Union[CustodyAck, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., tenant: _Optional[bytes] = ..., policy: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., source: _Optional[int] = ..., destination: _Optional[int] = ..., priority: _Optional[int] = ..., transfer: _Optional[int] = ..., trace: _Optional[int] = ..., epoch: _Optional[int] = ..., boot: _Optional[int] = ..., custody: _Optional[int] = ..., floor: _Optional[int] = ..., hop_limit: _Optional[int] = ..., hops: _Optional[int] = ..., offset: _Optional[int] = ..., total: _Optional[int] = ..., digest: _Optional[bytes] = ..., met: _Optional[_Iterable[_Union[Link, _Mapping]]] = ..., payload_length: _Optional[int] = ..., payload_crc32: _Optional[int] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., from_node: _Optional[int] = ..., sent_s: _Optional[float] = ..., due_s: _Optional[float] = ..., sequence: _Optional[int] = ..., laser_s: _Optional[float] = ..., ground_s: _Optional[float] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., alive: _Optional[_Union[Alive, _Mapping]] = ..., replica: _Optional[_Union[Replica, _Mapping]] = ..., advert: _Optional[_Union[LinkAdvert, _Mapping]] = ..., ack: _Optional[_Union[CustodyAck, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., tenant: _Optional[bytes] = ..., policy: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Assign(_message.Message):
-    __slots__ = ("job", "model", "lease_s", "priority", "shards", "attempts")
+    __slots__ = ("job", "model", "lease_s", "priority", "shards", "attempts", "sent_sky_s")
     JOB_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LEASE_S_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    SENT_SKY_S_FIELD_NUMBER: _ClassVar[int]
     job: str
     model: str
     lease_s: float
     priority: int
     shards: _containers.RepeatedCompositeFieldContainer[_shard_pb2.Shard]
     attempts: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, job: _Optional[str] = ..., model: _Optional[str] = ..., lease_s: _Optional[float] = ..., priority: _Optional[int] = ..., shards: _Optional[_Iterable[_Union[_shard_pb2.Shard, _Mapping]]] = ..., attempts: _Optional[_Iterable[int]] = ...) -> None: ...
+    sent_sky_s: float
+    def __init__(self, job: _Optional[str] = ..., model: _Optional[str] = ..., lease_s: _Optional[float] = ..., priority: _Optional[int] = ..., shards: _Optional[_Iterable[_Union[_shard_pb2.Shard, _Mapping]]] = ..., attempts: _Optional[_Iterable[int]] = ..., sent_sky_s: _Optional[float] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("job", "shard", "attempt", "digest", "stages")

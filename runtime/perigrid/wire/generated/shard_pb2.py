@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0bshard.proto\x12\x11perigrid.shard.v1\"U\n\x05Shard\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x07\x63\x61pture\x18\x02 \x01(\t\x12\r\n\x05tiles\x18\x03 \x03(\r\x12\x0c\n\x04rows\x18\x04 \x03(\r\x12\x0f\n\x07\x63olumns\x18\x05 \x03(\r\"i\n\x06Stages\x12\x15\n\rarrived_sky_s\x18\x01 \x01(\x01\x12\x0f\n\x07queue_s\x18\x02 \x01(\x01\x12\x13\n\x0binference_s\x18\x03 \x01(\x01\x12\x13\n\x0b\x64\x65sk_wait_s\x18\x04 \x01(\x01\x12\r\n\x05\x63pu_s\x18\x05 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0bshard.proto\x12\x11perigrid.shard.v1\"U\n\x05Shard\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x07\x63\x61pture\x18\x02 \x01(\t\x12\r\n\x05tiles\x18\x03 \x03(\r\x12\x0c\n\x04rows\x18\x04 \x03(\r\x12\x0f\n\x07\x63olumns\x18\x05 \x03(\r\"\xa6\x01\n\x06Stages\x12\x15\n\rarrived_sky_s\x18\x01 \x01(\x01\x12\x0f\n\x07queue_s\x18\x02 \x01(\x01\x12\x13\n\x0binference_s\x18\x03 \x01(\x01\x12\x13\n\x0b\x64\x65sk_wait_s\x18\x04 \x01(\x01\x12\r\n\x05\x63pu_s\x18\x05 \x01(\x01\x12\x12\n\nsent_sky_s\x18\x06 \x01(\x01\x12\x12\n\nup_laser_s\x18\x07 \x01(\x01\x12\x13\n\x0bup_ground_s\x18\x08 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SHARD']._serialized_start=34
   _globals['_SHARD']._serialized_end=119
-  _globals['_STAGES']._serialized_start=121
-  _globals['_STAGES']._serialized_end=226
+  _globals['_STAGES']._serialized_start=122
+  _globals['_STAGES']._serialized_end=288
 # @@protoc_insertion_point(module_scope)

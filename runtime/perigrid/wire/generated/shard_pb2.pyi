@@ -21,15 +21,21 @@ class Shard(_message.Message):
     def __init__(self, index: _Optional[int] = ..., capture: _Optional[str] = ..., tiles: _Optional[_Iterable[int]] = ..., rows: _Optional[_Iterable[int]] = ..., columns: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Stages(_message.Message):
-    __slots__ = ("arrived_sky_s", "queue_s", "inference_s", "desk_wait_s", "cpu_s")
+    __slots__ = ("arrived_sky_s", "queue_s", "inference_s", "desk_wait_s", "cpu_s", "sent_sky_s", "up_laser_s", "up_ground_s")
     ARRIVED_SKY_S_FIELD_NUMBER: _ClassVar[int]
     QUEUE_S_FIELD_NUMBER: _ClassVar[int]
     INFERENCE_S_FIELD_NUMBER: _ClassVar[int]
     DESK_WAIT_S_FIELD_NUMBER: _ClassVar[int]
     CPU_S_FIELD_NUMBER: _ClassVar[int]
+    SENT_SKY_S_FIELD_NUMBER: _ClassVar[int]
+    UP_LASER_S_FIELD_NUMBER: _ClassVar[int]
+    UP_GROUND_S_FIELD_NUMBER: _ClassVar[int]
     arrived_sky_s: float
     queue_s: float
     inference_s: float
     desk_wait_s: float
     cpu_s: float
-    def __init__(self, arrived_sky_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., inference_s: _Optional[float] = ..., desk_wait_s: _Optional[float] = ..., cpu_s: _Optional[float] = ...) -> None: ...
+    sent_sky_s: float
+    up_laser_s: float
+    up_ground_s: float
+    def __init__(self, arrived_sky_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., inference_s: _Optional[float] = ..., desk_wait_s: _Optional[float] = ..., cpu_s: _Optional[float] = ..., sent_sky_s: _Optional[float] = ..., up_laser_s: _Optional[float] = ..., up_ground_s: _Optional[float] = ...) -> None: ...
