@@ -12,6 +12,27 @@ from collections.abc import Callable, Collection, Iterable
 from perigrid.units import NodeId
 
 
+def place_request(
+    satellites: Iterable[NodeId],
+    reachable: Callable[[NodeId], bool],
+    suspects: Collection[NodeId],
+    queued: Callable[[NodeId], int],
+    delay_s: Callable[[NodeId], float],
+    nearest: bool,
+) -> NodeId | None:
+    """The satellite for a request, which any of these could compute, or None when none can be reached now.
+
+    One that is trusted comes first; then the least busy, and of equals the nearest in light; with `nearest`, the
+    nearest.
+    """
+    candidates = [s for s in satellites if reachable(s)]
+    if not candidates:
+        return None
+    if nearest:
+        return min(candidates, key=lambda s: (s in suspects, delay_s(s), s))
+    return min(candidates, key=lambda s: (s in suspects, queued(s), delay_s(s), s))
+
+
 def place(
     owner: NodeId,
     holders: Iterable[NodeId],

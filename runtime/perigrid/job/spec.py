@@ -36,12 +36,20 @@ ITEM_BYTES = {
 }
 """Bytes of one element, by the Open Inference Protocol's name of its type."""
 
+MASK_SUFFIX, TILES_SUFFIX = ".mask", ".tiles"
+"""The forms of a model besides its bare self: masks of a scene's windows, and one inference a tile of a stack."""
+
 JOB_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
 def is_job_id(job: str) -> bool:
     """May a job, or a request, be called that? It names files."""
     return 0 < len(job) <= MAX_JOB_ID_LENGTH and set(job) <= JOB_ID_CHARACTERS and not job.startswith(".")
+
+
+def plain_model(name: str) -> str:
+    """A model's own name, whichever of its forms was asked for."""
+    return name.removesuffix(MASK_SUFFIX).removesuffix(TILES_SUFFIX)
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -121,11 +129,21 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[int, ...]
     columns: tuple[int, ...]
 
+    @property
+    def is_request(self) -> bool:
+        """Is this a request's one shard? Its input comes with its assignment, and lies in no capture."""
+        return not self.capture
+
 
 class Catalogue(msgspec.Struct, frozen=True):
     """All captures of a constellation, in the order of their names."""
 
     captures: tuple[Capture, ...]
+
+    def plus(self, captures: tuple[Capture, ...]) -> Catalogue:
+        """This catalogue with more captures behind those that it has; one of a known name is not added."""
+        known = {capture.name for capture in self.captures}
+        return Catalogue((*self.captures, *(c for c in captures if c.name not in known)))
 
     def of(self, dataset: str) -> tuple[Capture, ...]:
         """The captures of one dataset; UsageError with the names there are when it has none."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from perigrid.errors import DataError, EnvironmentProblem, ScenarioError
+from perigrid.errors import DataError, EnvironmentProblem, ScenarioError, UsageError
 from perigrid.job.masks import windows
 from perigrid.job.shards import next_in_ring, share_out, share_out_stack
 from perigrid.job.spec import Capture
-from perigrid.live.config import InputFile, ModelFile
+from perigrid.live.config import Cargo, InputFile, ModelFile, RunConfig
 from perigrid.live.flash import CAPTURE_SUFFIX
 from perigrid.live.models import ModelStore, file_sha256
 from perigrid.live.pipeline import own_entry
@@ -33,16 +32,6 @@ from perigrid.scenario.model import DataSource
 from perigrid.units import NodeId
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Cargo:
-    """What was put into a run directory; `preloaded` lists what did not cross a link."""
-
-    models: tuple[ModelFile, ...] = ()
-    captures: tuple[Capture, ...] = ()
-    inputs: tuple[InputFile, ...] = ()
-    preloaded: tuple[str, ...] = ()
 
 
 def stow(
@@ -78,7 +67,45 @@ def stow(
         captures += shares
         if source.preload_replicas:
             preloaded.append(f"copies of the captures of {name} on their replicas")
-    return Cargo(tuple(files), tuple(captures), tuple(inputs), tuple(preloaded))
+    return Cargo(
+        models=tuple(files),
+        captures=tuple(captures),
+        inputs=tuple(inputs),
+        preloaded=tuple(preloaded),
+        sources=tuple(data),
+    )
+
+
+def is_on_board(config: RunConfig, source: DataSource) -> bool:
+    """Whether these very data are on board; UsageError where others of that name are."""
+    name = dataset_name(source)
+    known = next((file for file in config.inputs if file.kind == "data" and file.name == name), None)
+    if known is None:
+        return False
+    path = Path(source.label)
+    if source.file is not None and is_stack(source.file):
+        # The run's copy of a folder of tiles is one file, so their tiles are compared.
+        same = Path(known.path).is_file() and load_stack(path).sha256() == load_stack(Path(known.path)).sha256()
+    else:
+        same = source.file is None or (path.is_file() and file_sha256(path) == known.sha256)
+    if not same:
+        raise UsageError(f"other data named {name!r} are on board (of {known.label}); rename {source.label}.")
+    return True
+
+
+def model_on_board(config: RunConfig, name: str) -> str | None:
+    """The name on board of a model that a user names, or whose .onnx file; UsageError where another has that name."""
+    if name in config.model_names:
+        return name
+    if not name.endswith(".onnx"):
+        return None
+    path = Path(name)
+    known = next((file for file in config.inputs if file.kind == "model" and file.name == path.stem), None)
+    if known is None:
+        return None
+    if not path.is_file() or file_sha256(path) != known.sha256:
+        raise UsageError(f"another model named {path.stem!r} is on board (of {known.label}); rename {name}.")
+    return known.name
 
 
 def dataset_name(source: DataSource) -> str:

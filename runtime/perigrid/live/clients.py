@@ -22,6 +22,7 @@ import msgspec
 
 from perigrid.errors import EnvironmentProblem, LinkBroken, NotRunning, ProtocolError, UsageError
 from perigrid.job.spec import JobSpec
+from perigrid.live.config import Cargo
 from perigrid.live.rundir import RunDirectory, grpc_address
 from perigrid.node.client import (
     AskSubmit,
@@ -48,6 +49,9 @@ CALL_TIMEOUT_S = 35.0
 
 CONTROL_TIMEOUT_S = 80.0
 """Longest wait for one answer of the supervisor, seconds: a reboot waits for the satellite's worker."""
+
+LOAD_LIMIT_S = 320.0
+"""Longest wait until models and data are on board, seconds."""
 
 UNREACHABLE_LIMIT_S = 60.0
 """A job service that has not answered for so long is given up, seconds."""
@@ -451,6 +455,11 @@ class SupervisorClient:
         """Send probes from one node to another, for measurements of links."""
         return self._said(self._stub.Probe, request)
 
+    def load(self, cargo: Cargo) -> str:
+        """Put models and data on board whose files lie in the run directory (live/cargo.py)."""
+        text = msgspec.json.encode(cargo).decode()
+        return self._said(self._stub.Load, control_pb2.LoadRequest(json=text), LOAD_LIMIT_S)
+
     def states(self, errors: bool = False) -> list[Any]:
         """The raw state of every host process that answers (control.proto's HostState).
 
@@ -477,12 +486,12 @@ class SupervisorClient:
                 "of another version: take the run down and up again."
             ) from error
 
-    def _said(self, method: Any, request: Any) -> str:
-        return str(self._ask(method, request).message)
+    def _said(self, method: Any, request: Any, limit_s: float = CONTROL_TIMEOUT_S) -> str:
+        return str(self._ask(method, request, limit_s).message)
 
-    def _ask(self, method: Any, request: Any) -> Any:
+    def _ask(self, method: Any, request: Any, limit_s: float = CONTROL_TIMEOUT_S) -> Any:
         try:
-            return method(request, timeout=CONTROL_TIMEOUT_S)
+            return method(request, timeout=limit_s)
         except grpc.RpcError as error:
             if error.code() in REFUSALS:
                 raise UsageError(_sentence(error.details())) from error

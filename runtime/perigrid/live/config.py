@@ -13,13 +13,13 @@ from typing import Literal
 
 import msgspec
 
-from perigrid.errors import CorruptFile
-from perigrid.job.spec import Catalogue
+from perigrid.errors import CorruptFile, UsageError
+from perigrid.job.spec import Capture, Catalogue
 from perigrid.live.models import ModelEntry
 from perigrid.mesh.plan import ContactPlan, Segment
 from perigrid.mesh.topology import LinkKind, Mesh
 from perigrid.node.terminals import Overlay
-from perigrid.scenario.model import Scenario
+from perigrid.scenario.model import DataSource, Scenario
 from perigrid.units import NodeId
 
 CONFIG_VERSION = 1
@@ -58,11 +58,21 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
 
 
+class Cargo(msgspec.Struct, frozen=True, kw_only=True):
+    """Models and data that were put into a run directory; `preloaded` lists what did not cross a link."""
+
+    models: tuple[ModelFile, ...] = ()
+    captures: tuple[Capture, ...] = ()
+    inputs: tuple[InputFile, ...] = ()
+    preloaded: tuple[str, ...] = ()
+    sources: tuple[DataSource, ...] = ()
+
+
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration of a run.
 
     `rate` and `free` are the clock's; `preloaded` lists what was put in place instead of crossing a link; `seed`
-    decides which frames are lost.
+    decides which frames are lost; `loaded` are the data sources that came on board while the run was up.
     """
 
     version: int
@@ -80,6 +90,30 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: float
     preloaded: tuple[str, ...]
     inputs: tuple[InputFile, ...] = ()
+    loaded: tuple[DataSource, ...] = ()
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models on board, in the order in which they came."""
+        return tuple(file.entry.name for file in self.models)
+
+    def plus(self, cargo: Cargo) -> RunConfig:
+        """This configuration with more on board. UsageError for a model or dataset whose name is taken."""
+        for taken, new in (
+            (set(self.model_names), [file.entry.name for file in cargo.models]),
+            ({c.dataset for c in self.catalogue.captures}, [c.dataset for c in cargo.captures]),
+        ):
+            double = sorted(taken & set(new))
+            if double:
+                raise UsageError(f"{double[0]!r} is on board already; rename the file, or use what is there.")
+        return msgspec.structs.replace(
+            self,
+            catalogue=self.catalogue.plus(cargo.captures),
+            models=(*self.models, *cargo.models),
+            inputs=(*self.inputs, *cargo.inputs),
+            preloaded=(*self.preloaded, *cargo.preloaded),
+            loaded=(*self.loaded, *cargo.sources),
+        )
 
     def host_of(self) -> dict[NodeId, str]:
         """Which host process each node is in."""

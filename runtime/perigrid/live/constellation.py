@@ -34,6 +34,7 @@ from perigrid.wire.generated import control_pb2_grpc as protocol_grpc
 
 CALL_LIMIT_S = 5.0
 BOOT_LIMIT_S = 60.0
+LOAD_LIMIT_S = 150.0
 BY_USER, BY_SCENARIO = "user", "scenario"
 """Whose doing a fault is, in the event log."""
 
@@ -286,6 +287,21 @@ class Constellation:
         """The state of every host process that answers."""
         request = protocol.StateRequest(errors=errors)
         return self._ask_all(lambda stub: stub.State.future(request, timeout=CALL_LIMIT_S))
+
+    def load(self) -> None:
+        """The configuration has grown: let every host that lives take up what is new.
+
+        EnvironmentProblem where one could not; what lives has what is new all the same.
+        """
+        request = protocol.LoadedRequest()
+        hosts = [p.name for p in self.processes.values() if p.ready and not p.name.startswith(PAYLOAD_PREFIX)]
+        calls = [(host, self._stub(host).Load.future(request, timeout=LOAD_LIMIT_S)) for host in hosts]
+        for host, call in calls:
+            try:
+                call.result()
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise EnvironmentProblem(f"{host} could not load it: {error.details()}") from error
 
     def probe(self, request: Any) -> None:
         """Let a node send probes."""

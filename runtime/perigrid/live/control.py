@@ -67,6 +67,15 @@ class HostControl(protocol_grpc.HostControlServicer):
             lambda: self._host.probe(source, destination, times_s, request.payload_bytes, request.bulk),
         )
 
+    def Load(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """More is on board: serve it, then tell the nodes."""
+        try:
+            self._host.fetch_models()
+        except grpc.RpcError as error:
+            cause = f"a worker of {self._host.name} could not load a model ({error.code().name}: {error.details()})"
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, cause)
+        return self._in_loop(context, self._host.load)
+
     def State(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """How this process is."""
         return _call(self._host, context, lambda: _state(self._host, request.errors))

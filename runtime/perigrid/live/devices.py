@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-import numpy as np
 
-from perigrid.errors import Bug
-from perigrid.job.spec import Catalogue, Shard
+from perigrid.errors import Bug, LinkBroken, PerigridError, UsageError
+from perigrid.job.spec import Capture, Catalogue, plain_model
 from perigrid.live.blobs import HeldBlob, held
 from perigrid.live.flash import Flash
 from perigrid.live.lateness import LatenessMeter
 from perigrid.live.loop import Loop
+from perigrid.live.tasks import items_of, mask_bytes, request_task, response_bytes, scene_task, stack_task
 from perigrid.node.actions import Infer
 from perigrid.node.events import Event, InferenceEnded, InferenceFailed
 from perigrid.wire.generated import open_inference_pb2 as protocol
@@ -35,6 +35,7 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 CALL_LIMIT_S = 3600.0
 """A bound on one call; the payload ends itself much sooner when a model hangs."""
 
+LOAD_LIMIT_S = 120.0
 READY_CALL_LIMIT_S = 1.0
 READY_RETRY_S = 0.1
 
@@ -51,6 +52,10 @@ class _Running:
     started_s: float
     started_wall_s: float
     fresh_region: bool = False
+    abandoned: bool = False
+    is_tensors: bool = False
+    items: int = 0
+    call: Any = None
 
 
 @dataclass(slots=True)
@@ -63,7 +68,11 @@ class PayloadGroup:
 
 
 class Device:
-    """The computer of one satellite. `service_s` gives emulated seconds a tile by model; None on a free clock."""
+    """The computer of one satellite.
+
+    `service_s` gives emulated seconds a tile of a model; None on a free clock. Where they are not `stated`, because the
+    computer is this machine's, work other than masks lasts the CPU time that it costs here.
+    """
 
     def __init__(
         self,
@@ -71,7 +80,8 @@ class Device:
         loop: Loop,
         flash: Flash,
         catalogue: Catalogue,
-        service_s: Callable[[], dict[str, float]] | None,
+        service_s: Callable[[str], float] | None,
+        stated: bool,
         meter: LatenessMeter,
         slots: int,
         group: PayloadGroup,
@@ -81,6 +91,7 @@ class Device:
         self._flash = flash
         self._catalogue = catalogue
         self._service_s = service_s
+        self._stated = stated
         self._meter = meter
         self._group = group
         self._registered: set[str] = set()
@@ -113,6 +124,21 @@ class Device:
         now_s = self._loop.clock.now_s()
         self._start(_Running(action, feed, self, now_s, time.monotonic()))
 
+    def abandon(self, task: int) -> None:
+        """Stop a task that nobody wants any more; its machine has forgotten it."""
+        for running in [*self._group.running.values(), *self._group.again]:
+            if running.device is self and running.action.task == task:
+                running.abandoned = True
+                if running.call is not None:
+                    running.call.cancel()
+
+    def learn(self, catalogue: Catalogue, models: Iterable[str]) -> None:
+        """More came on board: let the worker serve these models. It takes as long as loading them takes."""
+        self._catalogue = catalogue
+        for name in models:
+            request = protocol.RepositoryModelLoadRequest(model_name=name)
+            self._stub.RepositoryModelLoad(request, timeout=LOAD_LIMIT_S, wait_for_ready=True)
+
     def close(self) -> None:
         """The satellite is gone: what runs for it is nobody's any more."""
         self._alive = False
@@ -136,21 +162,48 @@ class Device:
     def _call(self, number: int, running: _Running) -> None:
         """In a thread of the device's: ask the worker, hash what it answers, and go on in the loop's thread."""
         try:
-            request = self._request(running.action, running.started_s)
-            response = self._stub.ModelInfer(request, timeout=CALL_LIMIT_S)
+            request = self._request(running)
+            response = self._ask(running, request)
         except grpc.RpcError as error:
             self._loop.soon(lambda error=error: self._broken(number, error))  # type: ignore[misc]
             return
-        blob = held(response.raw_output_contents[0])
+        except PerigridError as error:
+            self._loop.soon(lambda error=error: self._refused(number, error))  # type: ignore[misc]
+            return
         desk_wait_s = response.parameters["desk_wait_s"].double_param
         cpu_s = response.parameters["cpu_s"].double_param
+        blob = held(response_bytes(response) if running.is_tensors else mask_bytes(response))
         self._loop.soon(lambda: self._computed(number, running, blob, desk_wait_s, cpu_s))
 
-    def _request(self, action: Infer, started_s: float) -> protocol.ModelInferRequest:
-        shard = action.shard
-        capture = self._catalogue.named(shard.capture)
-        if capture is None:
-            raise Bug(f"capture {shard.capture} is not in the catalogue")
+    def _ask(self, running: _Running, request: protocol.ModelInferRequest) -> Any:
+        """One call of the worker. Only a request's can be abandoned: a future costs a thread, which jobs are spared."""
+        if not running.action.shard.is_request:
+            return self._stub.ModelInfer(request, timeout=CALL_LIMIT_S)
+        running.call = self._stub.ModelInfer.future(request, timeout=CALL_LIMIT_S)
+        if running.abandoned:
+            running.call.cancel()
+        try:
+            return running.call.result()
+        except grpc.FutureCancelledError as error:
+            raise LinkBroken(f"{running.action.job} is not wanted any more") from error
+
+    def _request(self, running: _Running) -> protocol.ModelInferRequest:
+        action, shard = running.action, running.action.shard
+        if shard.is_request:
+            request = request_task(action)
+            running.is_tensors = True
+        else:
+            capture = self._catalogue.named(shard.capture)
+            if capture is None:
+                raise Bug(f"capture {shard.capture} is not in the catalogue")
+            self._register(capture)
+            running.is_tensors = capture.is_stack
+            request = stack_task(action, capture) if capture.is_stack else scene_task(action, capture)
+        running.items = items_of(request)
+        request.parameters["due_s"].double_param = running.started_s + (self._service(running) or 0.0)
+        return request
+
+    def _register(self, capture: Capture) -> None:
         if capture.name not in self._registered:
             key = f"file:{self._flash.capture_path(capture.name)}"
             register = protocol.SystemSharedMemoryRegisterRequest(
@@ -158,20 +211,15 @@ class Device:
             )
             self._stub.SystemSharedMemoryRegister(register, timeout=READY_CALL_LIMIT_S)
             self._registered.add(capture.name)
-        request = protocol.ModelInferRequest(model_name=f"{action.model}.mask", id=str(action.task))
-        image = request.inputs.add(
-            name="capture", datatype="FP32", shape=[capture.bands, capture.height_px, capture.width_px]
-        )
-        image.parameters["shared_memory_region"].string_param = capture.name
-        image.parameters["shared_memory_byte_size"].int64_param = capture.size_bytes
-        request.inputs.add(name="windows", datatype="INT32", shape=[len(shard.tiles), 2])
-        windows = np.array([shard.rows, shard.columns], dtype=np.int32).T
-        request.raw_input_contents.append(np.ascontiguousarray(windows).tobytes())
-        request.parameters["due_s"].double_param = started_s + self._service(action.model, shard)
-        return request
 
-    def _service(self, model: str, shard: Shard) -> float:
-        return 0.0 if self._service_s is None else self._service_s()[model] * len(shard.tiles)
+    def _service(self, running: _Running) -> float | None:
+        """How long a task lasts in orbit; None where it lasts the CPU time that it takes here."""
+        if self._service_s is None:
+            return 0.0
+        if running.is_tensors and not self._stated:
+            # Measured beforehand are only the models that give masks, a tile each.
+            return None
+        return self._service_s(plain_model(running.action.model)) * running.items
 
     def _computed(self, number: int, running: _Running, blob: HeldBlob, desk_wait_s: float, cpu_s: float) -> None:
         self._leave(number)
@@ -180,7 +228,8 @@ class Device:
             took_s = self._loop.clock.now_s() - running.started_s
             self._feed(running, InferenceEnded(action.task, blob, took_s, desk_wait_s, cpu_s))
             return
-        service_s = self._service(action.model, action.shard)
+        stated_s = self._service(running)
+        service_s = cpu_s if stated_s is None else stated_s
         due_s = running.started_s + service_s
         taken_wall_s = time.monotonic() - running.started_wall_s
 
@@ -208,11 +257,24 @@ class Device:
             if group.again:
                 group.again[0].device._start(group.again[0])
 
+    def _refused(self, number: int, error: PerigridError) -> None:
+        """A task that the worker never got: it is none, did not arrive whole, or nobody wants it any more."""
+        running = self._group.running.get(number)
+        if running is None:
+            return
+        self._leave(number)
+        if not running.abandoned:
+            final = isinstance(error, UsageError)
+            self._feed(running, InferenceFailed(running.action.task, str(error), payload_died=False, final=final))
+
     def _broken(self, number: int, error: grpc.RpcError) -> None:
         running = self._group.running.get(number)
         if running is None or not self._alive:
             return
         code, details = error.code(), error.details()
+        if running.abandoned:
+            self._leave(number)
+            return
         if code is not grpc.StatusCode.UNAVAILABLE:
             if not running.fresh_region and running.action.shard.capture in self._registered:
                 # A worker that was restarted between two tasks does not know the capture's region yet.
@@ -223,7 +285,9 @@ class Device:
                 return
             self._leave(number)
             cause = f"the worker of {self.name} says {code.name}: {details}"
-            self._feed(running, InferenceFailed(running.action.task, cause, payload_died=False))
+            # What a model refuses of a request, it refuses on every satellite.
+            final = running.action.shard.is_request and code is grpc.StatusCode.INVALID_ARGUMENT
+            self._feed(running, InferenceFailed(running.action.task, cause, payload_died=False, final=final))
             return
         alone = len(self._group.running) == 1
         del self._group.running[number]

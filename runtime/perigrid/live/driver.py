@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from perigrid.errors import Bug
+from perigrid.live.blobs import held, view_of
 from perigrid.live.bus import Bus
 from perigrid.live.devices import Device
 from perigrid.live.eventlog import EventLog
@@ -18,10 +19,12 @@ from perigrid.live.flash import Flash
 from perigrid.live.journal import Journal, ResultsFile
 from perigrid.live.loop import Loop
 from perigrid.node.actions import (
+    AbandonInference,
     Action,
     DropQueued,
     ForgetResults,
     Infer,
+    JoinPieces,
     KeepCapture,
     KeepResult,
     Note,
@@ -143,6 +146,11 @@ class NodeDriver:
                 self._bus.drop_queued(self.node, link)
             case Infer():
                 self._board().device.infer(action, self.feed)
+            case AbandonInference(task):
+                self._board().device.abandon(task)
+            case JoinPieces(key, pieces, digest):
+                blob = held(b"".join(view_of(piece) for piece in pieces))
+                self.feed(Kept(key, blob, blob.digest == digest))
             case KeepResult():
                 self._keep_result(action)
             case KeepCapture(key, capture, pieces, digest):

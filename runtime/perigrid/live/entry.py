@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from perigrid.errors import PerigridError
+from perigrid.errors import MissingFile, PerigridError
 from perigrid.live.config import GROUND_HOST
 from perigrid.live.cores import CoreClient
-from perigrid.live.pipeline import LoadedModel, service_time
+from perigrid.live.pipeline import LoadedModel, load_models, service_time
 from perigrid.live.service_times import SERVICE_FILE
 
 PR_SET_PDEATHSIG = 1
@@ -72,12 +72,23 @@ def run_payload(name: str, models: Mapping[str, LoadedModel], ready: Ready, read
     host = name.removeprefix(PAYLOAD_PREFIX)
     spec = next(h for h in config.hosts if h.name == host)
     cores = CoreClient(CORES_SOCKET)
+    shared, loading = dict(models), threading.Lock()
+
+    def fetch(model: str) -> LoadedModel:
+        """A model that came on board since, loaded once for all satellites of this process."""
+        with loading:
+            if model not in shared:
+                shared.update(load_models(read_config(Path()), shared))
+            if model not in shared:
+                raise MissingFile(f"model {model!r} is not on board; load it first")
+            return shared[model]
+
     servers = []
     for node in spec.nodes:
         satellite = mesh.names[node]
         path = Path("sockets") / f"{satellite}.worker"
         path.unlink(missing_ok=True)
-        servers.append(serve(f"unix:{path}", Worker(satellite, models, Path(), cores)))
+        servers.append(serve(f"unix:{path}", Worker(satellite, models, Path(), cores, fetch)))
     ready("")
     _warm_up(models, cores)
     os.write(ready_descriptor, f"warm {name}\n".encode())

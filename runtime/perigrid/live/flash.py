@@ -45,6 +45,10 @@ class Flash:
         """Where a capture lies, held or not."""
         return self._captures / f"{name}{CAPTURE_SUFFIX}"
 
+    def holds(self, name: str) -> bool:
+        """Whether a capture is there."""
+        return self.capture_path(name).is_file()
+
     def captures(self) -> tuple[tuple[str, HeldBlob], ...]:
         """The captures held, by name."""
         files = sorted(self._captures.glob(f"*{CAPTURE_SUFFIX}"))

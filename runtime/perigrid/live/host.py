@@ -10,12 +10,13 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 from perigrid.errors import EnvironmentProblem, UsageError
-from perigrid.live.blobs import held
+from perigrid.live.blobs import held as held_blob
+from perigrid.live.blobs import mapped
 from perigrid.live.bus import Bus
+from perigrid.live.cargo import dataset_name
 from perigrid.live.clock import ClockPage
 from perigrid.live.config import RunConfig, map_segment, open_plan, read_config, read_overlay, segment_path
 from perigrid.live.devices import Device, PayloadGroup
@@ -25,11 +26,12 @@ from perigrid.live.flash import Flash
 from perigrid.live.journal import Journal, ResultsFile
 from perigrid.live.lateness import LatenessMeter
 from perigrid.live.loop import Loop
-from perigrid.live.service_times import read_service_times
+from perigrid.live.service_times import ServiceTimes
 from perigrid.mesh.routes import Routes
 from perigrid.mesh.topology import Mesh
+from perigrid.node.blobs import Blob
 from perigrid.node.controller import Controller, ControllerConfig
-from perigrid.node.events import ControllerBooted, SatelliteBooted
+from perigrid.node.events import ControllerBooted, Loaded, SatelliteBooted
 from perigrid.node.frames import Priority, Probe
 from perigrid.node.replies import Reply
 from perigrid.node.satellite import Satellite, SatelliteConfig
@@ -59,6 +61,7 @@ class Host:
         self.tell: Callable[[int, Reply], None] = lambda client, reply: None
         self._folder = folder
         self._group = PayloadGroup()
+        self._service_times = ServiceTimes(folder)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="flash")
         self._hours = round(self.plan.horizon_s / 3600)
         self.loop.after_turn.append(self.log.flush)
@@ -88,7 +91,7 @@ class Host:
             satellite = SatelliteConfig(
                 node,
                 ground,
-                scenario.models,
+                self.config.model_names,
                 scenario.device.slots,
                 scenario.lasers.rate_bps,
                 scenario.ground_link.rate_bps,
@@ -99,7 +102,10 @@ class Host:
             equipment = self._ground()
             boot = equipment.journal.boots()
             satellites = self.mesh.satellite_ids
-            control = ControllerConfig(ground, satellites, self.mesh.names, scenario.models, self.config.lease_s)
+            slowest_bps = min(scenario.lasers.rate_bps, scenario.ground_link.rate_bps)
+            control = ControllerConfig(
+                ground, satellites, self.mesh.names, self.config.model_names, self.config.lease_s, slowest_bps
+            )
             machine = Controller(control, boot, self.config.catalogue, self.plan, self.routes)
             booted = ControllerBooted(equipment.journal.records())
         else:
@@ -133,7 +139,7 @@ class Host:
         driver = self.drivers[source]
         relay = driver.machine.relay
         link = self.mesh.link_between(source, destination)
-        payload = held(bytes(payload_bytes)) if payload_bytes else None
+        payload = held_blob(bytes(payload_bytes)) if payload_bytes else None
         chunk = chunk_bytes(self.config.rates_bps()[link.kind])
         for number, time_s in enumerate(times_s):
             priority = Priority.BULK if bulk else Priority.CONTROL
@@ -146,8 +152,33 @@ class Host:
 
             self.loop.at(time_s, send)
 
+    def fetch_models(self) -> None:
+        """The run's configuration has grown: let the workers load what is new. It takes its time: not in the loop."""
+        config = read_config(self._folder)
+        names = [name for name in config.model_names if name not in self.config.model_names]
+        for driver in list(self.drivers.values()):
+            if isinstance(driver.equipment, Board):
+                driver.equipment.device.learn(config.catalogue, names)
+
+    def load(self) -> None:
+        """Tell every node what is new on board, once its worker serves it."""
+        config = read_config(self._folder)
+        models = tuple(name for name in config.model_names if name not in self.config.model_names)
+        known = {capture.name for capture in self.config.catalogue.captures}
+        captures = tuple(c for c in config.catalogue.captures if c.name not in known)
+        preloaded = {dataset_name(source) for source in config.loaded if source.preload_replicas}
+        self.config = config
+        for driver in list(self.drivers.values()):
+            held: tuple[tuple[str, Blob], ...] = ()
+            if isinstance(driver.equipment, Board):
+                flash = driver.equipment.flash
+                mine = [c for c in captures if driver.node in (c.owner, *c.replicas)]
+                held = tuple((c.name, mapped(flash.capture_path(c.name))) for c in mine if flash.holds(c.name))
+            copies = tuple(c.name for c in captures if c.owner == driver.node and c.dataset not in preloaded)
+            driver.feed(Loaded(models, captures, held, copies))
+
     def _replicate(self, driver: NodeDriver, machine: Satellite) -> None:
-        sources = {Path(source.label).stem: source for source in self.config.scenario.data}
+        sources = {dataset_name(source): source for source in self.config.scenario.data}
         for capture in self.config.catalogue.captures:
             source = sources.get(capture.dataset)
             preloaded = source is not None and source.preload_replicas
@@ -156,10 +187,21 @@ class Host:
 
     def _device(self, name: str, flash: Flash) -> Device:
         # Read when the first task needs them: they are measured once all processes are there.
-        service_s = None if self.config.free else cache(lambda: read_service_times(self._folder))
-        slots = self.config.scenario.device.slots
-        device = Device(name, self.loop, flash, self.config.catalogue, service_s, self.meter, slots, self._group)
-        if self.config.scenario.models and not device.wait_ready(WORKER_READY_LIMIT_S):
+        service_s = None if self.config.free else self._service_times
+        profile = self.config.scenario.device
+        stated = profile.kind != "host"
+        device = Device(
+            name,
+            self.loop,
+            flash,
+            self.config.catalogue,
+            service_s,
+            stated,
+            self.meter,
+            profile.slots,
+            self._group,
+        )
+        if self.config.models and not device.wait_ready(WORKER_READY_LIMIT_S):
             raise EnvironmentProblem(
                 f"the worker of {name} did not answer within {WORKER_READY_LIMIT_S:g} s; see the run's log folder."
             )

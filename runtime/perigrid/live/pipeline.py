@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from perigrid.errors import CorruptFile, DataError, ModelError
 from perigrid.job.masks import PIXELS_PER_BYTE, classify, pack
+from perigrid.live.config import RunConfig
 from perigrid.live.models import STANDARD_BANDS, ModelEntry, ModelStore, Tensor
 
 DTYPES: Mapping[str, type[np.generic]] = {
@@ -196,6 +197,12 @@ def load_model(store: ModelStore, name: str) -> LoadedModel:
         return LoadedModel(entry, Session(path, entry))
     entry = own_entry(path)
     return LoadedModel(entry, Session(path, entry))
+
+
+def load_models(config: RunConfig, known: Mapping[str, LoadedModel]) -> dict[str, LoadedModel]:
+    """The models of a run that are not known yet, ready to run; raises what `Session` raises."""
+    new = [file for file in config.models if file.entry.name not in known]
+    return {file.entry.name: LoadedModel(file.entry, Session(Path(file.path), file.entry)) for file in new}
 
 
 def own_entry(path: Path) -> ModelEntry:

@@ -28,17 +28,37 @@ def check_device(device: Device, models: tuple[str, ...]) -> None:
 
 
 def write_service_times(folder: Path, device: Device, measured_s: dict[str, float]) -> dict[str, float]:
-    """Settle the times of a run, emulated seconds a tile by model, and write them where its processes look."""
-    times = measured_s if device.kind == "host" else {m: device.service_s[m] for m in measured_s}
+    """Settle the times of a run, emulated seconds a tile by model, and write them where its processes look.
+
+    What was settled before stays: a model's time does not change while a run is up.
+    """
+    path = folder / SERVICE_FILE
+    known = ServiceTimes(folder).all() if path.exists() else {}
+    times = {**(measured_s if device.kind == "host" else device.service_s), **known}
     part = folder / f"{SERVICE_FILE}.part"
     part.write_bytes(msgspec.json.encode(times))
-    part.replace(folder / SERVICE_FILE)
+    part.replace(path)
     return times
 
 
-def read_service_times(folder: Path) -> dict[str, float]:
-    """The times of a run."""
-    try:
-        return msgspec.json.decode((folder / SERVICE_FILE).read_bytes(), type=dict[str, float])
-    except (OSError, msgspec.MsgspecError) as error:
-        raise CorruptFile(f"{folder / SERVICE_FILE} cannot be read ({error}); bring the run up again.") from error
+class ServiceTimes:
+    """The times of a run, read when one is first asked for that is not known here."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / SERVICE_FILE
+        self._times: dict[str, float] = {}
+
+    def __call__(self, model: str) -> float:
+        """Emulated seconds a tile of a model; CorruptFile where nobody has settled it."""
+        if model not in self._times:
+            self._times = self.all()
+        if model not in self._times:
+            raise CorruptFile(f"{self._path} has no time of model {model!r}; bring the run up again.")
+        return self._times[model]
+
+    def all(self) -> dict[str, float]:
+        """The times in the file now."""
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, float])
+        except (OSError, msgspec.MsgspecError) as error:
+            raise CorruptFile(f"{self._path} cannot be read ({error}); bring the run up again.") from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import queue
 import select
 import signal
 import subprocess
@@ -24,15 +25,24 @@ from typing import Any
 import grpc
 import msgspec
 
-from perigrid.errors import NameInUse, PerigridError
+from perigrid.errors import EnvironmentProblem, NameInUse, PerigridError
 from perigrid.live.clock import ClockPage
-from perigrid.live.config import GROUND_HOST, RunConfig, map_segment, open_plan, read_config, segment_path
+from perigrid.live.config import (
+    GROUND_HOST,
+    Cargo,
+    RunConfig,
+    map_segment,
+    open_plan,
+    read_config,
+    segment_path,
+    write_config,
+)
 from perigrid.live.constellation import BY_SCENARIO, Constellation, wait_gone
 from perigrid.live.cores import CoreServer
 from perigrid.live.entry import CORES_SOCKET, PAYLOAD_PREFIX, die_with_parent
 from perigrid.live.eventlog import EventLog
 from perigrid.live.rundir import RUN_VERSION, RunDirectory, RunInfo, SatelliteInfo
-from perigrid.live.service_times import write_service_times
+from perigrid.live.service_times import check_device, write_service_times
 from perigrid.live.status import status
 from perigrid.mesh.plan import SEGMENT_S, ContactPlan, compute_segment
 from perigrid.scenario.model import Fault
@@ -42,6 +52,7 @@ from perigrid.wire.generated import control_pb2_grpc as protocol_grpc
 LOOK_S = 0.05
 PLAN_AHEAD_S = 1800.0
 END_LIMIT_S = 1.5
+LOAD_LIMIT_S = 150.0
 SETTLING_RATE = 0.02
 SETTLING_LOOK_S = 0.1
 SETTLING_LIMIT_S = 30.0
@@ -62,6 +73,8 @@ class Supervisor:
         self.settled = False
         self._settle_until_s: float | None = None
         self._settle_look_s = 0.0
+        self._loading = threading.Lock()
+        self._loaded: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._launcher = reports_to_launcher
         self._reports, write_end = os.pipe()
         self._cores = CoreServer(Path(CORES_SOCKET), self.config.cores)
@@ -163,6 +176,9 @@ class Supervisor:
                 self.constellation.start_all()
             elif report.startswith("measured zygote "):
                 self._measured(report.removeprefix("measured zygote "))
+                self._loaded.put("")
+            elif report.startswith("unloaded zygote "):
+                self._loaded.put(report.removeprefix("unloaded zygote "))
             else:
                 self.constellation.heard(report)
                 if self.constellation.started:
@@ -172,6 +188,10 @@ class Supervisor:
     def _measured(self, text: str) -> None:
         measured_s = msgspec.json.decode(text, type=dict[str, float])
         self.service_s = write_service_times(self.folder, self.config.scenario.device, measured_s)
+        self._begin_settling()
+
+    def _begin_settling(self) -> None:
+        self.settled = False
         self._set_rate(min(self.config.rate, SETTLING_RATE))
         self._settle_until_s = time.monotonic() + SETTLING_LIMIT_S
 
@@ -190,6 +210,36 @@ class Supervisor:
     def _set_rate(self, rate: float) -> None:
         self.clock.set_rate(rate)
         self.constellation.note("clock", {"rate": rate})
+
+    def load(self, cargo: Cargo) -> None:
+        """Put models and captures on board whose files lie in the run directory, while everything runs.
+
+        UsageError for a name that is taken, ScenarioError for a device that states no time of a model,
+        EnvironmentProblem where a process could not take it up.
+        """
+        with self._loading:
+            config = self.config.plus(cargo)
+            check_device(config.scenario.device, config.model_names)
+            write_config(self.folder, config)
+            # Before anything settles: what is to be in place includes what comes now.
+            self.config = self.constellation.config = config
+            while not self._loaded.empty():
+                self._loaded.get()
+            self._order("load all now")
+            try:
+                failure = self._loaded.get(timeout=LOAD_LIMIT_S)
+            except queue.Empty:
+                failure = f"the models were not loaded within {LOAD_LIMIT_S:g} s"
+            if failure:
+                raise EnvironmentProblem(failure)
+            self.constellation.load()
+        fields = {
+            "models": [file.entry.name for file in cargo.models],
+            "datasets": [source.label for source in cargo.sources],
+            "inputs": {file.name: file.sha256 for file in cargo.inputs},
+        }
+        self.constellation.note("loaded", fields)
+        self.run_directory.write(self.info())
 
     def _due_faults(self) -> None:
         while self._faults and self._faults[0].at_s <= self.clock.now_s():
@@ -277,6 +327,11 @@ class SupervisorService(protocol_grpc.SupervisorServicer):
     def Probe(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Send probes over a link."""
         return self._do(context, lambda: self._constellation.probe(request))
+
+    def Load(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Put more models and captures on board."""
+        cargo = msgspec.json.decode(request.json, type=Cargo)
+        return self._do(context, lambda: self._supervisor.load(cargo))
 
     def States(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """The raw states of all host processes."""

@@ -1,7 +1,8 @@
 """How does a satellite's on-board computer answer a request for inference?
 
-One gRPC server per satellite speaks the Open Inference Protocol. Each model `m` is served bare, and, where
-it gives masks, once more as `m.mask`: capture and windows in, packed masks out, tile by tile. Every tile is
+One gRPC server per satellite speaks the Open Inference Protocol. Each model `m` is served bare; where it has one
+input, as `m.tiles`: a stack of tiles in, each output stacked, one inference a tile; and where it gives masks, as
+`m.mask`: capture and windows in, packed masks out, tile by tile. Every tile is
 computed under a core token, so that no more run at once than the machine has cores; waiting for one is
 counted by itself (`desk_wait_s`) and is no part of the inference (`cpu_s`). Both come back as parameters of
 the response.
@@ -11,7 +12,9 @@ parameter that does not fit; ALREADY_EXISTS for a region's name in use; RESOURCE
 the server.
 """
 
+import enum
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +38,7 @@ from perigrid.errors import (
     UsageError,
 )
 from perigrid.job.masks import PIXELS_PER_BYTE
+from perigrid.job.spec import MASK_SUFFIX, TILES_SUFFIX
 from perigrid.live.models import Tensor
 from perigrid.live.pipeline import LoadedModel
 from perigrid.live.scenes import first_not_finite
@@ -54,6 +58,9 @@ MAX_CONCURRENT_REQUESTS = 64
 MAX_WINDOWS = 2_048
 """Most tiles of one mask request: their packed masks take half of a message."""
 
+MAX_OUTPUT_BYTES = MAX_MESSAGE_BYTES - 1024**2
+"""Most bytes of the outputs of a stack's tiles: they go back in one message."""
+
 MAX_BATCH = 32
 """Largest batch of a bare model."""
 
@@ -66,7 +73,6 @@ QUANTUM_S = 0.15
 MAX_SOCKET_PATH_BYTES = 107
 """Longest path of a unix socket (sun_path of Linux without its final zero)."""
 
-MASK_SUFFIX = ".mask"
 MODEL_VERSION = "1"
 EXTENSIONS = ("system_shared_memory",)
 
@@ -127,14 +133,22 @@ class Turn:
             raise LinkBroken("the request was cancelled or its deadline has passed: nothing more is computed for it")
 
 
+class Form(enum.Enum):
+    """How a model is asked: bare, with a stack of tiles, or for the masks of a capture's windows."""
+
+    BARE = "bare"
+    TILES = "tiles"
+    MASKS = "masks"
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A name that clients can ask for: a bare model, or its masks."""
+    """A name that clients can ask for: a model in one of its forms."""
 
     name: str
     platform: str
     model: LoadedModel
-    masks: bool
+    form: Form
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
@@ -147,20 +161,44 @@ class Worker:
         models: name -> model; each is served bare under its name and as `<name>.mask` where it gives masks.
         regions_root: folder for `file:` regions; None refuses them.
         cores: the machine's core tokens.
+        fetch: gives a model that is asked to be loaded, by its name; None loads none.
     """
 
     def __init__(
-        self, name: str, models: Mapping[str, LoadedModel], regions_root: Path | None, cores: CoreGate
+        self,
+        name: str,
+        models: Mapping[str, LoadedModel],
+        regions_root: Path | None,
+        cores: CoreGate,
+        fetch: Callable[[str], LoadedModel] | None = None,
     ) -> None:
         self.name = name
         self.regions = SharedRegions(regions_root)
         self._cores = cores
+        self._fetch = fetch
+        self._loading = threading.Lock()
         self._served: dict[str, Served] = {}
         self._checked: set[tuple[int, int, tuple[int, ...]]] = set()
         for model_name, model in models.items():
-            self._add(_bare(model_name, model))
-            if model.tile_px is not None:
-                self._add(_masks(model_name, model, model.tile_px))
+            self._serve(model_name, model)
+
+    def load(self, name: str) -> None:
+        """Serve one model more; one that is served already stays. What `fetch` raises, and UsageError without it."""
+        if self._fetch is None:
+            raise UsageError(f"worker {self.name!r} loads no models while it runs: start it with {name!r}")
+        with self._loading:
+            if name not in self._served:
+                self._serve(name, self._fetch(name))
+
+    def _serve(self, name: str, model: LoadedModel) -> None:
+        forms = [_bare(name, model)]
+        if len(model.session.inputs) == 1:
+            forms.append(_tiles(name, model))
+        if model.tile_px is not None:
+            forms.append(_masks(name, model, model.tile_px))
+        # The bare name comes last: whoever finds it finds all forms.
+        for served in reversed(forms):
+            self._add(served)
 
     def _add(self, served: Served) -> None:
         if served.name in self._served:
@@ -189,7 +227,7 @@ class Worker:
         outputs = read_outputs(request, served.outputs, self.regions)
         turn = Turn(self._cores, due_s, alive)
         try:
-            arrays = self._masks(served, inputs, turn) if served.masks else self._bare(served, inputs, turn)
+            arrays = self._run(served, inputs, turn)
         finally:
             turn.end()
         response = protocol.ModelInferResponse(model_name=served.name, model_version=MODEL_VERSION, id=request.id)
@@ -199,6 +237,15 @@ class Worker:
         response.parameters["desk_wait_s"].double_param = turn.desk_wait_s
         response.parameters["cpu_s"].double_param = time.thread_time() - start_s
         return response
+
+    def _run(self, served: Served, inputs: Mapping[str, Input], turn: Turn) -> dict[str, NDArray[Any]]:
+        match served.form:
+            case Form.BARE:
+                return self._bare(served, inputs, turn)
+            case Form.TILES:
+                return self._tiles(served, inputs, turn)
+            case Form.MASKS:
+                return self._masks(served, inputs, turn)
 
     def _bare(self, served: Served, inputs: Mapping[str, Input], turn: Turn) -> dict[str, NDArray[Any]]:
         entry = served.model.entry
@@ -213,6 +260,32 @@ class Worker:
         turn.next()
         values = served.model.session.run({name: value.array for name, value in inputs.items()})
         return {tensor.name: value for tensor, value in zip(served.outputs, values, strict=True)}
+
+    def _tiles(self, served: Served, inputs: Mapping[str, Input], turn: Turn) -> dict[str, NDArray[Any]]:
+        """One inference a tile, alone, so that its bits do not depend on its neighbours in the request."""
+        tiles, name = inputs["tiles"].array, served.model.session.inputs[0].name
+        alone = has_batch_axis(served.model.session.inputs[0])
+        outputs: dict[str, list[NDArray[Any]]] = {tensor.name: [] for tensor in served.outputs}
+        size = 0
+        for number, tile in enumerate(tiles):
+            turn.next()
+            values = served.model.session.run({name: tile[None] if alone else tile})
+            for tensor, value in zip(served.outputs, values, strict=True):
+                value = value[0] if alone and value.ndim and value.shape[0] == 1 else value
+                seen = outputs[tensor.name]
+                if seen and value.shape != seen[0].shape:
+                    raise DataError(
+                        f"output {tensor.name!r} has shape {list(value.shape)} for tile {number} and "
+                        f"{list(seen[0].shape)} for others: a stack's outputs must have one shape"
+                    )
+                seen.append(value)
+                size += value.nbytes
+            if size > MAX_OUTPUT_BYTES:
+                raise DataError(
+                    f"the outputs of {len(tiles)} tiles are more than {MAX_OUTPUT_BYTES} bytes: send fewer tiles a "
+                    "request (a job's tiles_per_shard)"
+                )
+        return {name: np.stack(values) for name, values in outputs.items()}
 
     def _masks(self, served: Served, inputs: Mapping[str, Input], turn: Turn) -> dict[str, NDArray[Any]]:
         capture, windows = inputs["capture"], inputs["windows"].array
@@ -254,13 +327,33 @@ class Worker:
 
 
 def _bare(name: str, model: LoadedModel) -> Served:
-    return Served(name, "onnxruntime_onnx", model, False, model.session.inputs, model.session.outputs)
+    return Served(name, "onnxruntime_onnx", model, Form.BARE, model.session.inputs, model.session.outputs)
+
+
+def has_batch_axis(tensor: Tensor) -> bool:
+    """Whether a model's input takes several items along its first axis: one that is free, or of size 1 before others.
+
+    An input of one axis is an item itself.
+    """
+    return len(tensor.shape) > 1 and tensor.shape[0] in (-1, 1)
+
+
+def _tiles(name: str, model: LoadedModel) -> Served:
+    tensor = model.session.inputs[0]
+    item = tensor.shape[1:] if has_batch_axis(tensor) else tensor.shape
+    outputs = tuple(
+        Tensor(o.name, o.dtype, (-1, *(o.shape[1:] if o.shape and o.shape[0] in (-1, 1) else o.shape)))
+        for o in model.session.outputs
+    )
+    return Served(
+        name + TILES_SUFFIX, "ensemble", model, Form.TILES, (Tensor("tiles", tensor.dtype, (-1, *item)),), outputs
+    )
 
 
 def _masks(name: str, model: LoadedModel, tile_px: int) -> Served:
     inputs = (Tensor("capture", "FP32", (-1, -1, -1)), Tensor("windows", "INT32", (-1, 2)))
     outputs = (Tensor("mask", "UINT8", (-1, tile_px**2 // PIXELS_PER_BYTE)),)
-    return Served(name + MASK_SUFFIX, "ensemble", model, True, inputs, outputs)
+    return Served(name + MASK_SUFFIX, "ensemble", model, Form.MASKS, inputs, outputs)
 
 
 def _check_windows(windows: NDArray[np.int32], shape: tuple[int, ...], tile_px: int) -> None:
@@ -350,6 +443,11 @@ class InferenceService(protocol_grpc.GRPCInferenceServiceServicer):
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Run a model."""
         return _answer(context, lambda: self._worker.infer(request, context.is_active))
+
+    def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Serve one model more, which the run's configuration names."""
+        _answer(context, lambda: self._worker.load(request.model_name))
+        return protocol.RepositoryModelLoadResponse()
 
     def SystemSharedMemoryStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """The registered regions."""

@@ -6,7 +6,8 @@ fork. It tells the supervisor which child has ended, and when the supervisor is 
 children, removes the sockets, and leaves.
 
 Its orders come on standard input, a line each: `fork NAME first|again`, `measure all now` (the CPU time of a tile,
-while nothing else runs). Its reports go to the descriptor that it was given: `loaded`, `measured JSON`,
+while nothing else runs), `load all now` (models that came on board since, measured at once). Its reports go to the
+descriptor that it was given: `loaded`, `measured JSON`, `unloaded TEXT`,
 `forked NAME PID`, `exit NAME PID STATUS`; its children add `ready NAME`, `warm NAME`, `failed NAME`.
 """
 
@@ -23,7 +24,7 @@ import msgspec
 from perigrid.errors import PerigridError
 from perigrid.live.config import read_config
 from perigrid.live.entry import die_with_parent, run_process
-from perigrid.live.pipeline import LoadedModel, Session, service_time
+from perigrid.live.pipeline import LoadedModel, load_models, service_time
 from perigrid.live.rundir import RunDirectory
 from perigrid.live.service_times import MEASURED_TILES
 
@@ -61,11 +62,23 @@ class Zygote:
         if verb == "fork":
             self._fork(name, first == "first")
         elif verb == "measure":
-            self._measure()
+            self._measure(self._models)
+        elif verb == "load":
+            self._load()
 
-    def _measure(self) -> None:
+    def _load(self) -> None:
+        """Load what came on board since, so that later forks have it too, and measure it."""
+        try:
+            new = load_models(read_config(Path()), self._models)
+        except PerigridError as error:
+            self._report(f"unloaded zygote {error}".replace("\n", " "))
+            return
+        self._models |= new
+        self._measure(new)
+
+    def _measure(self, models: dict[str, LoadedModel]) -> None:
         times = {}
-        for name, model in self._models.items():
+        for name, model in models.items():
             if model.tile_px is not None:
                 with model.pipeline() as pipeline:
                     times[name] = service_time(pipeline, MEASURED_TILES)
@@ -141,7 +154,7 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     config = read_config(Path())
     try:
-        models = {m.entry.name: LoadedModel(m.entry, Session(Path(m.path), m.entry)) for m in config.models}
+        models = load_models(config, {})
     except PerigridError as error:
         text = f"failed zygote {error.exit_code} {error}".replace("\n", " ")
         os.write(reports, text.encode() + b"\n")

@@ -33,12 +33,24 @@ class DropQueued:
 
 @dataclass(frozen=True, slots=True)
 class Infer:
-    """Run a shard on the device; answered by InferenceEnded or InferenceFailed with the same `task`."""
+    """Run a shard on the device; answered by InferenceEnded or InferenceFailed with the same `task`.
+
+    A request's shard comes with its input, whose hash is to be `digest`.
+    """
 
     task: int
     job: str
     model: str
     shard: Shard
+    input: tuple[Piece, ...] = ()
+    digest: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonInference:
+    """Nobody wants this task's result any more: stop it, and free its slot. It is not answered."""
+
+    task: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,15 @@ class KeepResult:
     pieces: tuple[Piece, ...]
     digest: bytes
     stages: Stages
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPieces:
+    """Put a result together in memory and check its hash; answered by Kept."""
+
+    key: str
+    pieces: tuple[Piece, ...]
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +136,18 @@ class Note:
     fields: dict[str, str | int | float] = field(default_factory=dict)
 
 
-Action = Send | DropQueued | Infer | KeepCapture | KeepResult | ForgetResults | Persist | Recall | WakeAt | Tell | Note
+Action = (
+    Send
+    | DropQueued
+    | Infer
+    | AbandonInference
+    | KeepCapture
+    | KeepResult
+    | JoinPieces
+    | ForgetResults
+    | Persist
+    | Recall
+    | WakeAt
+    | Tell
+    | Note
+)

@@ -14,23 +14,27 @@ from dataclasses import dataclass, field
 from perigrid.errors import UsageError
 from perigrid.job.ledger import Ledger, Verdict
 from perigrid.job.shards import cut
-from perigrid.job.spec import Catalogue, JobSpec
+from perigrid.job.spec import Capture, Catalogue, JobSpec
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.routes import NoPath, Routes
 from perigrid.node.actions import Action, KeepResult, Note, Persist, Recall, Tell, WakeAt
-from perigrid.node.dispatch import WAKE_LEASES, Dispatcher
+from perigrid.node.dispatch import WAKE_LEASES, DispatchConfig, Dispatcher, Work
 from perigrid.node.events import (
     AckDue,
+    Ask,
     Cancel,
+    ClientRequest,
     ControllerBooted,
     Event,
     Explain,
     FrameArrived,
+    HangUp,
     JobDurable,
     Kept,
     LinkDown,
     LinkUp,
     ListJobs,
+    Loaded,
     Now,
     RowDurable,
     Submit,
@@ -42,6 +46,7 @@ from perigrid.node.frames import Alive, Failed, Hello, LinkAdvert, Result, Settl
 from perigrid.node.records import EpochStarted, JobAdmitted, JobEnded, Record, ShardAccepted, ShardFailed
 from perigrid.node.relay import Relay
 from perigrid.node.replies import Admitted, Ended, Explanation, Jobs, Refused, Row
+from perigrid.node.requests import KEY_PREFIX, Requests
 from perigrid.node.transfers import Assembler, Message
 from perigrid.units import NodeId
 
@@ -56,13 +61,17 @@ WAKE_DEADLINES = "controller/deadlines"
 
 @dataclass(frozen=True, slots=True)
 class ControllerConfig:
-    """What a controller is told when it is built. `models` are those on the satellites; names are the nodes'."""
+    """What a controller is told when it is built. `models` are those on the satellites; names are the nodes'.
+
+    `slowest_rate_bps` is the slowest link's on the way to a satellite.
+    """
 
     node: NodeId
     satellites: tuple[NodeId, ...]
     names: tuple[str, ...]
     models: tuple[str, ...]
     lease_s: float
+    slowest_rate_bps: float = 100e6
 
 
 @dataclass(slots=True)
@@ -94,7 +103,10 @@ class Controller:
         self.epoch = 0
         self.leading = False
         self.jobs: dict[str, Job] = {}
-        self.dispatcher = Dispatcher(self.relay, catalogue, config.names, config.lease_s)
+        self.models = config.models
+        dispatch = DispatchConfig(config.satellites, config.names, config.lease_s, config.slowest_rate_bps)
+        self.dispatcher = Dispatcher(self.relay, catalogue, dispatch)
+        self.requests = Requests(self.relay, config.names)
         self._assembler = Assembler()
         self._results: dict[str, Message] = {}
         self._to_settle: dict[tuple[NodeId, str], list[int]] = {}
@@ -118,8 +130,10 @@ class Controller:
                 return self._woken(now, key)
             case ControllerBooted(records):
                 return self._booted(now, records)
-            case Submit() | Watch() | Unwatch() | Cancel() | ListJobs() | Explain():
+            case Submit() | Watch() | Unwatch() | Cancel() | Ask() | HangUp() | ListJobs() | Explain():
                 return self._client(now, event)
+            case Loaded(models, captures):
+                return self._loaded(models, captures)
             case _:
                 return []
 
@@ -138,6 +152,12 @@ class Controller:
             *(Recall(JobDurable(e.job, ended=True)) for e in endings),
         )
         return [Note("epoch", 0, {"epoch": self.epoch}), Persist((EpochStarted(self.epoch), *endings), then)]
+
+    def _loaded(self, models: tuple[str, ...], captures: tuple[Capture, ...]) -> list[Action]:
+        self.models = (*self.models, *(m for m in models if m not in self.models))
+        self.catalogue = self.catalogue.plus(captures)
+        self.dispatcher.learn(captures)
+        return []
 
     def _replay(self, record: Record) -> None:
         match record:
@@ -175,14 +195,19 @@ class Controller:
             case Alive(captures, working):
                 self.dispatcher.holds(message.source, captures)
                 for name, shards in working:
-                    job = self.jobs.get(name)
-                    if job is not None:
-                        self.dispatcher.renew(now, job.ledger, message.source, shards)
+                    ledger = self._ledger(name)
+                    if ledger is not None:
+                        self.dispatcher.renew(now, ledger, message.source, shards)
                 return self._trusted(now, message.source) + self._dispatch(now)
             case LinkAdvert():
                 return self._dispatch(now, paths_changed=True)
             case _:
                 return []
+
+    def _ledger(self, name: str) -> Ledger | None:
+        """The ledger of a job, or of a request under way."""
+        job = self.jobs.get(name)
+        return job.ledger if job is not None else self.requests.ledger(name)
 
     def _trusted(self, now: Now, satellite: NodeId) -> list[Action]:
         if satellite in self.dispatcher.suspects:
@@ -191,6 +216,8 @@ class Controller:
         return []
 
     def _result(self, result: Result, message: Message) -> list[Action]:
+        if result.job in self.requests.active:
+            return self.requests.result(result, message)
         job = self.jobs.get(result.job)
         if job is None or not job.ledger.knows(result.shard) or job.cancelled:
             return [Recall(AckDue(result.job, result.shard, message.source))]
@@ -210,6 +237,8 @@ class Controller:
         return [KeepResult(key, result.job, result.shard, message.pieces, result.digest, result.stages)]
 
     def _kept(self, now: Now, event: Kept) -> list[Action]:
+        if event.key.startswith(KEY_PREFIX):
+            return [*self.requests.kept(now, event), *self._dispatch(now)]
         message = self._results.pop(event.key, None)
         if message is None or not isinstance(message.body, Result):
             return []
@@ -246,6 +275,8 @@ class Controller:
         return [note, persist, *self._end_if_done(now, job), *self._dispatch(now)]
 
     def _failed(self, now: Now, failed: Failed, satellite: NodeId) -> list[Action]:
+        if failed.job in self.requests.active:
+            return [*self.requests.failed(now, failed, satellite, self.epoch), *self._dispatch(now)]
         job = self.jobs.get(failed.job)
         if job is None or not job.ledger.knows(failed.shard):
             return []
@@ -354,10 +385,12 @@ class Controller:
             if job.ending is None and _deadline_sky_s(job) <= now.sky_s:
                 cause = f"DEADLINE: {job.spec.deadline_s} s after admission"
                 actions += self._fail_rest(now, job, cause)
+        actions += self.requests.overdue(now, self.epoch)
         return actions + self._arm_deadlines(now)
 
     def _arm_deadlines(self, now: Now) -> list[Action]:
         due_s = min((_deadline_sky_s(j) for j in self.jobs.values() if j.ending is None), default=float("inf"))
+        due_s = min(due_s, self.requests.next_deadline_sky_s())
         if due_s == float("inf"):
             return []
         return [WakeAt(WAKE_DEADLINES, now.local_s + max(0.0, due_s - now.sky_s))]
@@ -365,21 +398,30 @@ class Controller:
     def _dispatch(self, now: Now, paths_changed: bool = False) -> list[Action]:
         if not self.leading:
             return []
-        # Sorting is stable: among equal priorities the job that was admitted first comes first.
         active = [j for j in self.jobs.values() if j.durable and j.ending is None]
-        active.sort(key=lambda j: -j.spec.priority)
         actions: list[Action] = []
-        spent = self.dispatcher.run(now, [j.ledger for j in active], self.epoch, paths_changed, actions)
+        works = [*self.requests.works(), *(Work(j.ledger, _until_sky_s(j)) for j in active)]
+        # Sorting is stable: of equal priorities requests come first, then jobs in the order of their admission.
+        works.sort(key=lambda work: -work.ledger.spec.priority)
+        spent = self.dispatcher.run(now, works, self.epoch, paths_changed, actions)
         for ledger, index, cause in spent:
-            job = self.jobs[ledger.spec.job]
+            job = self.jobs.get(ledger.spec.job)
+            if job is None:
+                actions += self.requests.spent(now, ledger, cause, self.epoch)
+                continue
             actions += self._fail(now, job, index, cause)
             actions += self._end_if_done(now, job)
         return actions
 
     # --- what clients say
 
-    def _client(self, now: Now, event: Submit | Watch | Unwatch | Cancel | ListJobs | Explain) -> list[Action]:
+    def _client(self, now: Now, event: ClientRequest) -> list[Action]:
         match event:
+            case Ask():
+                taken = self.requests.asked(now, event, self.epoch, self.models)
+                return [*taken, *self._arm_deadlines(now), *self._dispatch(now)]
+            case HangUp(client):
+                return [*self.requests.gave_up(now, client, self.epoch), *self._dispatch(now)]
             case Submit(client, spec):
                 return self._submitted(now, client, spec)
             case Watch(client, name, cursor):
@@ -436,8 +478,8 @@ class Controller:
             cut(spec, self.catalogue)
         except UsageError as error:
             return str(error)
-        if spec.model not in self.config.models:
-            names = ", ".join(self.config.models) or "none"
+        if spec.model not in self.models:
+            names = ", ".join(self.models) or "none"
             return f"model {spec.model!r} is not on the satellites (there: {names}); add it to the scenario's models"
         if sum(j.ending is None for j in self.jobs.values()) >= MAX_ACTIVE_JOBS:
             return f"{MAX_ACTIVE_JOBS} jobs are running, which is the limit; wait for one or cancel one"
@@ -516,7 +558,12 @@ def _stage_fields(result: Result, message: Message) -> dict[str, str | int | flo
 
 
 def _deadline_sky_s(job: Job) -> float:
-    return float("inf") if job.spec.deadline_s is None else job.admitted_sky_s + job.spec.deadline_s
+    until_s = _until_sky_s(job)
+    return float("inf") if until_s is None else until_s
+
+
+def _until_sky_s(job: Job) -> float | None:
+    return None if job.spec.deadline_s is None else job.admitted_sky_s + job.spec.deadline_s
 
 
 def _summary(job: Job) -> tuple[str, str, int, int, int, int]:

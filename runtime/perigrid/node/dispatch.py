@@ -7,14 +7,19 @@ the plan brings it back. Only satellites that can be reached now are given work.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
 from perigrid.job.ledger import Ledger
-from perigrid.job.placement import place
-from perigrid.job.spec import Catalogue, Shard
+from perigrid.job.placement import place, place_request
+from perigrid.job.spec import Capture, Catalogue, Shard
 from perigrid.mesh.routes import NoPath, Path, Routes
 from perigrid.node.actions import Action, Note, WakeAt
+from perigrid.node.blobs import Blob
 from perigrid.node.events import Now
-from perigrid.node.frames import Assign
+from perigrid.node.frames import Assign, Priority
 from perigrid.node.relay import Relay
+from perigrid.node.transfers import chunk_bytes
 from perigrid.units import NodeId
 
 WAKE_LEASES = "controller/leases"
@@ -26,17 +31,44 @@ UNREACHABLE_GRACE_S = 0.5
 MAX_ALTERNATIVE_HOLDERS = 8
 
 
+@dataclass(frozen=True, slots=True)
+class DispatchConfig:
+    """What a dispatcher is told: who there is, what nodes are called, how long leases are, the slowest link's rate."""
+
+    satellites: tuple[NodeId, ...]
+    names: tuple[str, ...]
+    lease_s: float
+    slowest_rate_bps: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """What is to be placed: a job's shards, or a request's one with its input.
+
+    For a request: `satellite` is the one that shall do it (None: any), `nearest` prefers the nearest to the least busy,
+    `refused` are those that could not.
+    """
+
+    ledger: Ledger
+    deadline_sky_s: float | None = None
+    input: Blob | None = None
+    satellite: NodeId | None = None
+    nearest: bool = False
+    refused: dict[NodeId, None] = field(default_factory=dict)
+
+
 class Dispatcher:
     """Holders, suspects and leases; part of the controller's machine."""
 
-    def __init__(self, relay: Relay, catalogue: Catalogue, names: tuple[str, ...], lease_s: float) -> None:
+    def __init__(self, relay: Relay, catalogue: Catalogue, config: DispatchConfig) -> None:
         self.relay = relay
-        self._names = names
-        self.catalogue = catalogue
-        self.lease_s = lease_s
+        self.lease_s = config.lease_s
         self.suspects: dict[NodeId, None] = {}
-        self._holders: dict[str, dict[NodeId, None]] = {c.name: {c.owner: None} for c in catalogue.captures}
-        self._owners = {c.name: c.owner for c in catalogue.captures}
+        self._config = config
+        self._names = config.names
+        self._holders: dict[str, dict[NodeId, None]] = {}
+        self._owners: dict[str, NodeId] = {}
+        self.learn(catalogue.captures)
         self._leased: dict[NodeId, int] = {}
         self._wake_s = float("inf")
 
@@ -44,6 +76,12 @@ class Dispatcher:
     def routes(self) -> Routes:
         """The routes of the relay beside this."""
         return self.relay.routes
+
+    def learn(self, captures: Iterable[Capture]) -> None:
+        """There are captures, each on the satellite that took it."""
+        for capture in captures:
+            self._holders.setdefault(capture.name, {capture.owner: None})
+            self._owners[capture.name] = capture.owner
 
     def holders(self, capture: str) -> tuple[NodeId, ...]:
         """Who is known to hold a capture."""
@@ -75,18 +113,19 @@ class Dispatcher:
             self._holders[capture].pop(satellite, None)
 
     def run(
-        self, now: Now, ledgers: list[Ledger], epoch: int, paths_changed: bool, actions: list[Action]
+        self, now: Now, works: list[Work], epoch: int, paths_changed: bool, actions: list[Action]
     ) -> list[tuple[Ledger, int, str]]:
         """Expire, place and lease. Returns the shards whose attempts are used up, with the cause."""
         spent: list[tuple[Ledger, int, str]] = []
         paths: dict[NodeId, Path | NoPath] = {}
+        ledgers = [work.ledger for work in works]
         for ledger in ledgers:
             if paths_changed:
                 self._shorten(now, ledger, paths)
             self._expire(now, ledger, paths, actions)
         self._count(ledgers)
-        for ledger in ledgers:
-            self._assign(now, ledger, epoch, paths, actions, spent)
+        for work in works:
+            self._assign(now, work, epoch, paths, actions, spent)
         self._arm(now, ledgers, actions)
         return spent
 
@@ -125,30 +164,33 @@ class Dispatcher:
     def _assign(
         self,
         now: Now,
-        ledger: Ledger,
+        work: Work,
         epoch: int,
         paths: dict[NodeId, Path | NoPath],
         actions: list[Action],
         spent: list[tuple[Ledger, int, str]],
     ) -> None:
+        ledger = work.ledger
+        # A request's lease begins to count when its input can be there.
+        upload_s = 0.0 if work.input is None else 8 * work.input.length / self._config.slowest_rate_bps
         batches: dict[NodeId, list[tuple[Shard, int]]] = {}
         for capture, waiting in ledger.open.items():
             for index in list(waiting):
                 if ledger.attempts.get(index, 0) >= MAX_ATTEMPTS:
                     spent.append((ledger, index, f"ATTEMPTS: {MAX_ATTEMPTS} attempts brought no result"))
                     continue
-                satellite = self._place(now, capture, paths)
+                satellite = self._place(now, work, capture, paths)
                 if satellite is None:
                     break
                 path = self._path(now, satellite, paths)
                 delay_s = path.delay_s if isinstance(path, Path) else 0.0
-                lease = ledger.lease(index, satellite, now.local_s + self.lease_s + 2 * delay_s)
+                lease = ledger.lease(index, satellite, now.local_s + self.lease_s + 2 * (delay_s + upload_s))
                 self._leased[satellite] = self._leased.get(satellite, 0) + 1
                 batches.setdefault(satellite, []).append((ledger.shards[index], lease.attempt))
         for satellite, batch in batches.items():
-            actions += self._say_assign(now, ledger, epoch, satellite, batch)
+            actions += self._say_assign(now, work, epoch, satellite, batch)
 
-    def _place(self, now: Now, capture: str, paths: dict[NodeId, Path | NoPath]) -> NodeId | None:
+    def _place(self, now: Now, work: Work, capture: str, paths: dict[NodeId, Path | NoPath]) -> NodeId | None:
         def can_take(satellite: NodeId) -> bool:
             free = self._leased.get(satellite, 0) < MAX_LEASED_SHARDS_PER_SATELLITE
             return free and isinstance(self._path(now, satellite, paths), Path)
@@ -156,12 +198,20 @@ class Dispatcher:
         def queued(satellite: NodeId) -> int:
             return self._leased.get(satellite, 0)
 
+        def delay_s(satellite: NodeId) -> float:
+            path = self._path(now, satellite, paths)
+            return path.delay_s if isinstance(path, Path) else float("inf")
+
+        if work.input is not None:
+            wanted = self._config.satellites if work.satellite is None else (work.satellite,)
+            able = [s for s in wanted if s not in work.refused]
+            return place_request(able, can_take, self.suspects, queued, delay_s, work.nearest)
         return place(self._owners[capture], self._holders[capture], can_take, self.suspects, queued)
 
     def _say_assign(
-        self, now: Now, ledger: Ledger, epoch: int, satellite: NodeId, batch: list[tuple[Shard, int]]
+        self, now: Now, work: Work, epoch: int, satellite: NodeId, batch: list[tuple[Shard, int]]
     ) -> list[Action]:
-        spec = ledger.spec
+        spec = work.ledger.spec
         body = Assign(
             spec.job,
             spec.model,
@@ -170,8 +220,16 @@ class Dispatcher:
             tuple(shard for shard, _ in batch),
             tuple(attempt for _, attempt in batch),
             now.sky_s,
+            work.deadline_sky_s,
         )
-        frames = self.relay.sender.frames(satellite, body, epoch=epoch)
+        frames = self.relay.sender.frames(
+            satellite,
+            body,
+            priority=Priority.CONTROL if work.input is None else Priority.BULK,
+            payload=work.input,
+            chunk=chunk_bytes(self._config.slowest_rate_bps),
+            epoch=epoch,
+        )
         name, trace = self._names[satellite], frames[0].trace
         notes = [
             Note("assign", trace, {"job": spec.job, "shard": shard.index, "attempt": attempt, "satellite": name})

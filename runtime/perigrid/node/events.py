@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perigrid.job.spec import JobSpec
+from perigrid.job.spec import Capture, JobSpec
 from perigrid.mesh.topology import Link
 from perigrid.node.blobs import Blob
 from perigrid.node.frames import Frame, Stages
@@ -84,11 +84,14 @@ class InferenceEnded:
 
 @dataclass(frozen=True, slots=True)
 class InferenceFailed:
-    """The device could not do a task. `payload_died` where the payload process went down with it."""
+    """The device could not do a task. `payload_died` where the payload process went down with it; `final` where no
+    other satellite could do it either: the model refuses its input.
+    """
 
     task: int
     cause: str
     payload_died: bool
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,19 @@ class Kept:
     key: str
     blob: Blob
     intact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Models and captures were put on board while the run is up; all nodes learn of all, out of band.
+
+    `held` are those captures that are in this very satellite's flash, `copies` those of which it is to send copies.
+    """
+
+    models: tuple[str, ...]
+    captures: tuple[Capture, ...]
+    held: tuple[tuple[str, Blob], ...] = ()
+    copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +181,29 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """A client wants one inference in orbit: answered by Answered or Declined.
+
+    `satellite` is the one that shall do it, or None for any; with `nearest` the nearest takes it, else the least busy.
+    """
+
+    client: int
+    model: str
+    input: Blob
+    satellite: NodeId | None
+    nearest: bool
+    priority: int
+    deadline_sky_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """A client that asked for an inference does not wait for it any more."""
+
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
 class ListJobs:
     """A client asks which jobs there are."""
 
@@ -180,7 +219,7 @@ class Explain:
 
 
 Recalled = RowDurable | AckDue | JobDurable
-ClientRequest = Submit | Watch | Unwatch | Cancel | ListJobs | Explain
+ClientRequest = Submit | Watch | Unwatch | Cancel | Ask | HangUp | ListJobs | Explain
 
 Event = (
     SatelliteBooted
@@ -191,6 +230,7 @@ Event = (
     | InferenceEnded
     | InferenceFailed
     | Kept
+    | Loaded
     | Woken
     | Recalled
     | ClientRequest

@@ -31,7 +31,10 @@ class Priority(enum.IntEnum):
 
 
 class Assign(msgspec.Struct, frozen=True, tag=True):
-    """Ground to satellite: compute these shards. `attempts` runs beside `shards`; it was said at `sent_sky_s`."""
+    """Ground to satellite: compute these shards. `attempts` runs beside `shards`; it was said at `sent_sky_s`.
+
+    After `deadline_sky_s` nobody wants them. A request's assignment has one shard, and its input as payload.
+    """
 
     job: str
     model: str
@@ -40,6 +43,7 @@ class Assign(msgspec.Struct, frozen=True, tag=True):
     shards: tuple[Shard, ...]
     attempts: tuple[int, ...]
     sent_sky_s: float = 0.0
+    deadline_sky_s: float | None = None
 
 
 class Stages(msgspec.Struct, frozen=True):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import msgspec
 
+from perigrid.node.blobs import Blob
+from perigrid.node.frames import Stages
 from perigrid.node.records import JobEnded, ShardAccepted, ShardFailed
 
 
@@ -60,4 +65,31 @@ class Explanation(msgspec.Struct, frozen=True, tag=True):
     until_sky_s: float | None
 
 
-Reply = Admitted | Refused | Row | Ended | Jobs | Explanation
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request's answer: its bytes, and how they came about. Sky times are when it was asked for and answered."""
+
+    request: str
+    blob: Blob
+    satellite: str
+    attempt: int
+    hops: int
+    stages: Stages
+    down_laser_s: float
+    down_ground_s: float
+    asked_sky_s: float
+    answered_sky_s: float
+
+
+Reason = Literal["full", "refused", "deadline", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A request ends without an answer: too much is under way, it cannot be, its time is over, or orbit failed."""
+
+    reason: Reason
+    cause: str
+
+
+Reply = Admitted | Refused | Row | Ended | Jobs | Explanation | Answered | Declined

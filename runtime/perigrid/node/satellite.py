@@ -7,13 +7,23 @@ it has when nobody can be reached. A shard that it has computed is never compute
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from perigrid.job.spec import JOB_ID_CHARACTERS, Catalogue, Shard
+from perigrid.job.spec import JOB_ID_CHARACTERS, Catalogue, Shard, plain_model
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.routes import Routes
-from perigrid.node.actions import Action, ForgetResults, Infer, KeepCapture, KeepResult, Note, WakeAt
-from perigrid.node.blobs import Blob, whole
+from perigrid.node.actions import (
+    AbandonInference,
+    Action,
+    ForgetResults,
+    Infer,
+    KeepCapture,
+    KeepResult,
+    Note,
+    WakeAt,
+)
+from perigrid.node.blobs import Blob, Piece, whole
 from perigrid.node.events import (
     Event,
     FrameArrived,
@@ -22,6 +32,7 @@ from perigrid.node.events import (
     Kept,
     LinkDown,
     LinkUp,
+    Loaded,
     Now,
     SatelliteBooted,
     Woken,
@@ -44,6 +55,7 @@ from perigrid.node.transfers import Assembler, Message, chunk_bytes
 from perigrid.units import NodeId
 
 WAKE_ALIVE = "satellite/alive"
+WAKE_DEADLINES = "satellite/deadlines"
 ALIVES_PER_LEASE = 4
 MAX_PAYLOAD_KILLS = 3
 """After so many deaths of the payload under one shard, the shard is POISON."""
@@ -75,7 +87,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A shard in hand."""
+    """A shard in hand; a request's has its input with it."""
 
     job: str
     model: str
@@ -85,6 +97,9 @@ class Task:
     order: int
     arrived: Now
     way: Way
+    deadline_sky_s: float
+    input: tuple[Piece, ...]
+    digest: bytes
     started_s: float = 0.0
 
 
@@ -106,6 +121,7 @@ class Satellite:
         self.config = config
         self.relay = Relay(config.node, boot, config.ground, plan, routes)
         self.catalogue = catalogue
+        self.models = config.models
         self.captures: dict[str, Blob] = {}
         self.queued: dict[tuple[str, int], Task] = {}
         self.running: dict[int, Task] = {}
@@ -136,11 +152,28 @@ class Satellite:
             case LinkDown(link, planned):
                 return self.relay.link_down(now, link, planned)
             case Woken(key):
-                return self._alive_due(now) if key == WAKE_ALIVE else self.relay.woken(now, key)
+                return self._woken(now, key)
+            case Loaded():
+                return self._loaded(now, event)
             case SatelliteBooted():
                 return self._booted(now, event)
             case _:
                 return []
+
+    def _woken(self, now: Now, key: str) -> list[Action]:
+        if key == WAKE_ALIVE:
+            return self._alive_due(now)
+        return self._deadlines_due(now) if key == WAKE_DEADLINES else self.relay.woken(now, key)
+
+    def _loaded(self, now: Now, event: Loaded) -> list[Action]:
+        """Models and captures came on board; copies of the own captures set out for those who shall hold them."""
+        self.models = (*self.models, *(m for m in event.models if m not in self.models))
+        self.catalogue = self.catalogue.plus(event.captures)
+        self.captures |= dict(event.held)
+        actions = self._say_alive(now) if event.held else []
+        for name in event.copies:
+            actions += self.replicate(now, name)
+        return actions
 
     def _booted(self, now: Now, event: SatelliteBooted) -> list[Action]:
         self.captures = dict(event.captures)
@@ -191,7 +224,7 @@ class Satellite:
                     self.finished.pop((job, shard), None)
                 return [ForgetResults(job, shards)]
             case Withdraw(job):
-                return self._withdrawn(job)
+                return self._withdrawn(now, job)
             case Hello():
                 return self._say_alive(now)
             case _:
@@ -224,27 +257,60 @@ class Satellite:
                     continue
                 self._tasks += 1
                 self.queued[key] = Task(
-                    assign.job, assign.model, shard, attempt, assign.priority, self._tasks, now, way
+                    assign.job,
+                    assign.model,
+                    shard,
+                    attempt,
+                    assign.priority,
+                    self._tasks,
+                    now,
+                    way,
+                    float("inf") if assign.deadline_sky_s is None else assign.deadline_sky_s,
+                    message.pieces,
+                    message.digest,
                 )
         if not self._alive_wake_s > now.local_s and (self.queued or self.running):
             actions.append(self._arm_alive(now))
+        if assign.deadline_sky_s is not None:
+            actions += self._arm_deadlines(now)
         return actions + self._start(now)
 
     def _refusal(self, assign: Assign, shard: Shard) -> str | None:
-        if shard.capture not in self.captures:
+        if not shard.is_request and shard.capture not in self.captures:
             return f"capture {shard.capture} is not in this satellite's flash"
-        if assign.model not in self.config.models:
+        if plain_model(assign.model) not in self.models:
             return f"model {assign.model} is not on this satellite"
         if len(self.queued) >= MAX_QUEUED_SHARDS or len(self.finished) >= MAX_RESULTS_HELD:
             return "this satellite's queue is full"
         return None
 
-    def _withdrawn(self, job: str) -> list[Action]:
-        self.queued = {k: t for k, t in self.queued.items() if t.job != job}
+    def _withdrawn(self, now: Now, job: str) -> list[Action]:
+        """Drop what is in hand of a job, or of a request, that has ended."""
+        actions = self._drop(lambda task: task.job == job)
         gone = tuple(shard for owner, shard in self.finished if owner == job)
         for shard in gone:
             del self.finished[job, shard]
-        return [ForgetResults(job, gone)] if gone else []
+        if gone:
+            actions.append(ForgetResults(job, gone))
+        return actions + self._start(now)
+
+    def _drop(self, unwanted: Callable[[Task], bool]) -> list[Action]:
+        """Forget tasks, and stop those that run: their slots are free at once."""
+        self.queued = {k: t for k, t in self.queued.items() if not unwanted(t)}
+        stopped = [number for number, task in self.running.items() if unwanted(task)]
+        for number in stopped:
+            del self.running[number]
+        return [AbandonInference(number) for number in stopped]
+
+    def _deadlines_due(self, now: Now) -> list[Action]:
+        actions = self._drop(lambda task: task.deadline_sky_s <= now.sky_s)
+        return [*actions, *self._arm_deadlines(now), *self._start(now)]
+
+    def _arm_deadlines(self, now: Now) -> list[Action]:
+        due_s = min((t.deadline_sky_s for t in [*self.queued.values(), *self.running.values()]), default=float("inf"))
+        if due_s == float("inf"):
+            return []
+        return [WakeAt(WAKE_DEADLINES, now.local_s + max(0.0, due_s - now.sky_s))]
 
     def _start(self, now: Now) -> list[Action]:
         actions: list[Action] = []
@@ -253,7 +319,7 @@ class Satellite:
             del self.queued[task.job, task.shard.index]
             running = replace(task, started_s=now.local_s)
             self.running[task.order] = running
-            actions.append(Infer(task.order, task.job, task.model, task.shard))
+            actions.append(Infer(task.order, task.job, task.model, task.shard, task.input, task.digest))
         return actions
 
     def _inferred(self, now: Now, event: InferenceEnded) -> list[Action]:
@@ -292,6 +358,7 @@ class Satellite:
                 f"POISON: the payload died {MAX_PAYLOAD_KILLS} times under it ({event.cause})",
                 True,
             )
+        final = final or event.final
         actions = self._say_failed(now, task.job, task.shard.index, task.attempt, cause, final)
         return actions + self._start(now)
 

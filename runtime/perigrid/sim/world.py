@@ -22,10 +22,12 @@ from perigrid.mesh.plan import ContactPlan, compute_segment
 from perigrid.mesh.routes import Routes
 from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.node.actions import (
+    AbandonInference,
     Action,
     DropQueued,
     ForgetResults,
     Infer,
+    JoinPieces,
     KeepCapture,
     KeepResult,
     Note,
@@ -223,7 +225,10 @@ class World:
             machine: Machine = Satellite(satellite, record.boot, self.catalogue, self.plan, self.routes)
         elif node == ground:
             satellites = tuple(NodeId(n) for n in range(mesh.satellite_count))
-            controller = ControllerConfig(ground, satellites, mesh.names, scenario.models, self.config.lease_s)
+            slowest_bps = min(scenario.lasers.rate_bps, scenario.ground_link.rate_bps)
+            controller = ControllerConfig(
+                ground, satellites, mesh.names, scenario.models, self.config.lease_s, slowest_bps
+            )
             machine = Controller(controller, record.boot, self.catalogue, self.plan, self.routes)
         else:
             machine = Station(node, record.boot, ground, self.plan, self.routes)
@@ -286,6 +291,12 @@ class World:
                 self._wake_at(record, key, local_s)
             case Infer():
                 self._infer(record, action)
+            case AbandonInference():
+                # The machine ignores what ends without being wanted.
+                pass
+            case JoinPieces(key, pieces, digest):
+                data = _join(pieces)
+                self._feed(record, Kept(key, sim_blob(data), hashlib.sha256(data).digest() == digest))
             case KeepCapture(key, capture, pieces, digest):
                 data = _join(pieces)
                 intact = hashlib.sha256(data).digest() == digest
@@ -327,7 +338,7 @@ class World:
         self._feed(record, Kept(action.key, blob, intact))
 
     def _infer(self, record: SimNode, action: Infer) -> None:
-        data = record.flash.captures[action.shard.capture]
+        data = _join(action.input) if action.shard.is_request else record.flash.captures[action.shard.capture]
         result = sim_blob(simulated_result(action.model, data, action.shard.tiles))
         service_s = self.config.service_s * len(action.shard.tiles)
         event = InferenceEnded(action.task, result, service_s, 0.0, service_s)

@@ -215,7 +215,7 @@ def _encode_body(message: link_pb2.Frame, body: Body) -> None:
             message.result.CopyFrom(
                 link_pb2.Result(job=job, shard=shard, attempt=attempt, digest=digest, stages=stages_message(stages))
             )
-        case Assign(job, model, lease_s, priority, shards, attempts, sent_sky_s):
+        case Assign(job, model, lease_s, priority, shards, attempts, sent_sky_s, deadline_sky_s):
             message.assign.CopyFrom(
                 link_pb2.Assign(
                     job=job,
@@ -225,6 +225,7 @@ def _encode_body(message: link_pb2.Frame, body: Body) -> None:
                     shards=[shard_message(s) for s in shards],
                     attempts=attempts,
                     sent_sky_s=sent_sky_s,
+                    deadline_sky_s=deadline_sky_s,
                 )
             )
         case Settled(job, settled):
@@ -278,6 +279,8 @@ def _read_assign(message: link_pb2.Assign) -> Assign:
         raise ProtocolError("an assignment whose attempts do not run beside its shards")
     if not 0.0 < message.lease_s < math.inf:
         raise ProtocolError(f"an assignment with a lease of {message.lease_s} s")
+    if message.HasField("deadline_sky_s") and not math.isfinite(message.deadline_sky_s):
+        raise ProtocolError(f"an assignment with a deadline of {message.deadline_sky_s} s")
     if any(not len(s.tiles) == len(s.rows) == len(s.columns) for s in message.shards):
         raise ProtocolError("an assignment of a shard whose rows and columns do not run beside its tiles")
     return Assign(
@@ -288,4 +291,5 @@ def _read_assign(message: link_pb2.Assign) -> Assign:
         tuple(_read_shard(s) for s in message.shards),
         tuple(message.attempts),
         message.sent_sky_s,
+        message.deadline_sky_s if message.HasField("deadline_sky_s") else None,
     )

@@ -22,6 +22,16 @@ class DownRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class LoadRequest(_message.Message):
+    __slots__ = ("json",)
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    json: str
+    def __init__(self, json: _Optional[str] = ...) -> None: ...
+
+class LoadedRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class NodeRequest(_message.Message):
     __slots__ = ("node", "lose_flash")
     NODE_FIELD_NUMBER: _ClassVar[int]

@@ -60,6 +60,11 @@ class HostControlStub:
                 request_serializer=control__pb2.ProbeRequest.SerializeToString,
                 response_deserializer=control__pb2.Done.FromString,
                 _registered_method=True)
+        self.Load = channel.unary_unary(
+                '/perigrid.control.v1.HostControl/Load',
+                request_serializer=control__pb2.LoadedRequest.SerializeToString,
+                response_deserializer=control__pb2.Done.FromString,
+                _registered_method=True)
 
 
 class HostControlServicer:
@@ -96,6 +101,12 @@ class HostControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Load(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HostControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -122,6 +133,11 @@ def add_HostControlServicer_to_server(servicer, server):
             'Probe': grpc.unary_unary_rpc_method_handler(
                     servicer.Probe,
                     request_deserializer=control__pb2.ProbeRequest.FromString,
+                    response_serializer=control__pb2.Done.SerializeToString,
+            ),
+            'Load': grpc.unary_unary_rpc_method_handler(
+                    servicer.Load,
+                    request_deserializer=control__pb2.LoadedRequest.FromString,
                     response_serializer=control__pb2.Done.SerializeToString,
             ),
     }
@@ -271,6 +287,33 @@ class HostControl:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def Load(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/perigrid.control.v1.HostControl/Load',
+            control__pb2.LoadedRequest.SerializeToString,
+            control__pb2.Done.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class SupervisorStub:
     """Spoken by the supervisor, on a unix socket of the run directory.
@@ -315,6 +358,11 @@ class SupervisorStub:
         self.Probe = channel.unary_unary(
                 '/perigrid.control.v1.Supervisor/Probe',
                 request_serializer=control__pb2.ProbeRequest.SerializeToString,
+                response_deserializer=control__pb2.Done.FromString,
+                _registered_method=True)
+        self.Load = channel.unary_unary(
+                '/perigrid.control.v1.Supervisor/Load',
+                request_serializer=control__pb2.LoadRequest.SerializeToString,
                 response_deserializer=control__pb2.Done.FromString,
                 _registered_method=True)
         self.Down = channel.unary_unary(
@@ -370,6 +418,12 @@ class SupervisorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Load(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Down(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -412,6 +466,11 @@ def add_SupervisorServicer_to_server(servicer, server):
             'Probe': grpc.unary_unary_rpc_method_handler(
                     servicer.Probe,
                     request_deserializer=control__pb2.ProbeRequest.FromString,
+                    response_serializer=control__pb2.Done.SerializeToString,
+            ),
+            'Load': grpc.unary_unary_rpc_method_handler(
+                    servicer.Load,
+                    request_deserializer=control__pb2.LoadRequest.FromString,
                     response_serializer=control__pb2.Done.SerializeToString,
             ),
             'Down': grpc.unary_unary_rpc_method_handler(
@@ -609,6 +668,33 @@ class Supervisor:
             target,
             '/perigrid.control.v1.Supervisor/Probe',
             control__pb2.ProbeRequest.SerializeToString,
+            control__pb2.Done.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Load(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/perigrid.control.v1.Supervisor/Load',
+            control__pb2.LoadRequest.SerializeToString,
             control__pb2.Done.FromString,
             options,
             channel_credentials,

@@ -100,7 +100,7 @@ class Frame(_message.Message):
     def __init__(self, version: _Optional[int] = ..., source: _Optional[int] = ..., destination: _Optional[int] = ..., priority: _Optional[int] = ..., transfer: _Optional[int] = ..., trace: _Optional[int] = ..., epoch: _Optional[int] = ..., boot: _Optional[int] = ..., custody: _Optional[int] = ..., floor: _Optional[int] = ..., hop_limit: _Optional[int] = ..., hops: _Optional[int] = ..., offset: _Optional[int] = ..., total: _Optional[int] = ..., digest: _Optional[bytes] = ..., met: _Optional[_Iterable[_Union[Link, _Mapping]]] = ..., payload_length: _Optional[int] = ..., payload_crc32: _Optional[int] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., from_node: _Optional[int] = ..., sent_s: _Optional[float] = ..., due_s: _Optional[float] = ..., sequence: _Optional[int] = ..., laser_s: _Optional[float] = ..., ground_s: _Optional[float] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., alive: _Optional[_Union[Alive, _Mapping]] = ..., replica: _Optional[_Union[Replica, _Mapping]] = ..., advert: _Optional[_Union[LinkAdvert, _Mapping]] = ..., ack: _Optional[_Union[CustodyAck, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., tenant: _Optional[bytes] = ..., policy: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Assign(_message.Message):
-    __slots__ = ("job", "model", "lease_s", "priority", "shards", "attempts", "sent_sky_s")
+    __slots__ = ("job", "model", "lease_s", "priority", "shards", "attempts", "sent_sky_s", "deadline_sky_s")
     JOB_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LEASE_S_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +108,7 @@ class Assign(_message.Message):
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     SENT_SKY_S_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_SKY_S_FIELD_NUMBER: _ClassVar[int]
     job: str
     model: str
     lease_s: float
@@ -115,7 +116,8 @@ class Assign(_message.Message):
     shards: _containers.RepeatedCompositeFieldContainer[_shard_pb2.Shard]
     attempts: _containers.RepeatedScalarFieldContainer[int]
     sent_sky_s: float
-    def __init__(self, job: _Optional[str] = ..., model: _Optional[str] = ..., lease_s: _Optional[float] = ..., priority: _Optional[int] = ..., shards: _Optional[_Iterable[_Union[_shard_pb2.Shard, _Mapping]]] = ..., attempts: _Optional[_Iterable[int]] = ..., sent_sky_s: _Optional[float] = ...) -> None: ...
+    deadline_sky_s: float
+    def __init__(self, job: _Optional[str] = ..., model: _Optional[str] = ..., lease_s: _Optional[float] = ..., priority: _Optional[int] = ..., shards: _Optional[_Iterable[_Union[_shard_pb2.Shard, _Mapping]]] = ..., attempts: _Optional[_Iterable[int]] = ..., sent_sky_s: _Optional[float] = ..., deadline_sky_s: _Optional[float] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("job", "shard", "attempt", "digest", "stages")

@@ -1,0 +1,57 @@
+"""How do a user's model and data come on board of a constellation that is up?
+
+What is on board is used as it is. What is not is put into the run directory and announced to the supervisor; copies of
+the data then cross the lasers, as they do at a start. All of it is preloaded, and listed so in every result.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from perigrid.app.scenarios import model_store
+from perigrid.live.cargo import dataset_name, is_on_board, model_on_board, stow
+from perigrid.live.clients import SupervisorClient
+from perigrid.live.config import read_config
+from perigrid.live.rundir import RunDirectory
+from perigrid.live.scenes import SceneSearch
+from perigrid.mesh.topology import Mesh
+from perigrid.scenario.model import DataSource
+
+
+def source_of(data: str | Path) -> DataSource:
+    """A user's word for data: the path of a scene (.npz), of tiles (.npy, a folder), or the name of a known scene."""
+    data = str(data)
+    is_file = data.endswith((".npz", ".npy")) or os.sep in data or Path(data).is_dir()
+    return DataSource(file=data) if is_file else DataSource(dataset=data)
+
+
+def ensure(
+    run: RunDirectory, model: str | Path | None, data: str | Path | DataSource | None, say: Callable[[str], None]
+) -> tuple[str | None, str | None]:
+    """Have a model and data on board; what they are called there (None for what was not named).
+
+    Raises what `stow` raises for files that are not there or cannot be worked on, UsageError for a name that something
+    else on board has.
+    """
+    config = read_config(run.path)
+    models: list[str] = []
+    sources: list[DataSource] = []
+    model_name = None if model is None else model_on_board(config, str(model))
+    if model is not None and model_name is None:
+        models.append(str(model))
+    source = data if data is None or isinstance(data, DataSource) else source_of(data)
+    dataset = None if source is None else dataset_name(source)
+    if source is not None and not is_on_board(config, source):
+        sources.append(source)
+    if models or sources:
+        what = ", ".join([*models, *(source.label for source in sources)])
+        say(f"putting on board: {what}")
+        search = SceneSearch.from_environment(os.environ)
+        cargo = stow(run, Mesh(config.scenario), models, sources, model_store(os.environ), search, say)
+        with SupervisorClient(run) as supervisor:
+            supervisor.load(cargo)
+        if cargo.models:
+            model_name = cargo.models[0].entry.name
+    return model_name, dataset
