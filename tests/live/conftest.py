@@ -101,7 +101,7 @@ acquire_s = {acquire_s}
 [device]
 name = "computer of the tests"
 kind = "assumed"
-service_s = {{ tinycloud = {service_s} }}
+service_s = {{ tinycloud = {service_s}, mine = {service_s} }}
 [clock]
 rate = {rate}
 [[data]]

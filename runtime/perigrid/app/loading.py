@@ -16,6 +16,7 @@ from perigrid.live.clients import SupervisorClient
 from perigrid.live.config import read_config
 from perigrid.live.rundir import RunDirectory
 from perigrid.live.scenes import SceneSearch
+from perigrid.live.service_times import check_device
 from perigrid.mesh.topology import Mesh
 from perigrid.scenario.model import DataSource
 
@@ -46,6 +47,7 @@ def ensure(
     if source is not None and not is_on_board(config, source):
         sources.append(source)
     if models or sources:
+        check_device(config.scenario.device, tuple(Path(name).stem for name in models))
         what = ", ".join([*models, *(source.label for source in sources)])
         say(f"putting on board: {what}")
         search = SceneSearch.from_environment(os.environ)

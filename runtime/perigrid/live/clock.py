@@ -104,15 +104,19 @@ class ClockPage:
 
         A change is announced because readers sleep until due times that they reckoned by the old rate.
         """
-        piece = self.reading().next
         # The page has room for one change to come: the one before must have come first.
-        time.sleep(max(0.0, piece.wall_s - time.monotonic()))
+        self.await_rate()
+        piece = self.reading().next
         wall_s = time.monotonic() + NOTICE_S
         version = struct.unpack_from("<Q", self._page, 8)[0]
         struct.pack_into("<Q", self._page, 8, version + 1)
         now = (piece.wall_s, piece.emulated_s, piece.rate)
         struct.pack_into("<dddddd", self._page, 16, *now, wall_s, piece.emulated_at(wall_s), rate)
         struct.pack_into("<Q", self._page, 8, version + 2)
+
+    def await_rate(self) -> None:
+        """Wait, at most `NOTICE_S` of the wall, until the rate that was announced last is in force."""
+        time.sleep(max(0.0, self.reading().next.wall_s - time.monotonic()))
 
     def reading(self) -> Reading:
         """The pieces that are in force."""

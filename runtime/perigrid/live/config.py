@@ -84,6 +84,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
     free: bool
     port: int
+    gateway_port: int
     seed: int
     cores: int
     satellites_per_process: int

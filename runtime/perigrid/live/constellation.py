@@ -293,15 +293,17 @@ class Constellation:
 
         EnvironmentProblem where one could not; what lives has what is new all the same.
         """
-        request = protocol.LoadedRequest()
         hosts = [p.name for p in self.processes.values() if p.ready and not p.name.startswith(PAYLOAD_PREFIX)]
-        calls = [(host, self._stub(host).Load.future(request, timeout=LOAD_LIMIT_S)) for host in hosts]
-        for host, call in calls:
-            try:
-                call.result()
-            except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise EnvironmentProblem(f"{host} could not load it: {error.details()}") from error
+        # A copy that came to a satellite which does not know of it yet would be turned away.
+        for send_copies in (False, True):
+            request = protocol.LoadedRequest(send_copies=send_copies)
+            calls = [(host, self._stub(host).Load.future(request, timeout=LOAD_LIMIT_S)) for host in hosts]
+            for host, call in calls:
+                try:
+                    call.result()
+                except grpc.RpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise EnvironmentProblem(f"{host} could not load it: {error.details()}") from error
 
     def probe(self, request: Any) -> None:
         """Let a node send probes."""

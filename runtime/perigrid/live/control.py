@@ -68,7 +68,9 @@ class HostControl(protocol_grpc.HostControlServicer):
         )
 
     def Load(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        """More is on board: serve it, then tell the nodes."""
+        """More is on board: serve it, then tell the nodes; and once all know of it, send copies."""
+        if request.send_copies:
+            return self._in_loop(context, self._host.send_copies)
         try:
             self._host.fetch_models()
         except grpc.RpcError as error:

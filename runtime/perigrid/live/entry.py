@@ -29,7 +29,7 @@ CORES_SOCKET = "sockets/cores"
 MEASURED_LIMIT_S = 60.0
 MEASURED_LOOK_S = 0.05
 SWITCH_INTERVAL_S = 1e-4
-PORT_FILE = Path("ground/port")
+PORT_FILE = Path("ground/ports")
 
 Ready = Callable[[str], None]
 
@@ -109,15 +109,16 @@ def _warm_up(models: Mapping[str, LoadedModel], cores: CoreClient) -> None:
             cores.release()
 
 
-def _port(wanted: int) -> int:
-    """The port of the job service: a restarted one listens where its clients look for it."""
-    return int(PORT_FILE.read_text()) if PORT_FILE.exists() else wanted
+def _ports(*wanted: int) -> tuple[int, ...]:
+    """The ports of job service and gateway: restarted, they listen where their clients look for them."""
+    return tuple(int(port) for port in PORT_FILE.read_text().split()) if PORT_FILE.exists() else wanted
 
 
 def run_host(name: str, ready: Ready, first: bool) -> None:
     """The nodes of one host process, or of the ground."""
     from perigrid.live.control import serve_control
     from perigrid.live.driver import Ground
+    from perigrid.live.gateway import serve_gateway
     from perigrid.live.host import Host
     from perigrid.live.jobservice import serve_jobs
 
@@ -128,20 +129,23 @@ def run_host(name: str, ready: Ready, first: bool) -> None:
     host = Host(name, Path())
     host.start(first)
     control = serve_control(host)
-    address, jobs = "", None
+    addresses: list[str] = []
+    servers = [control]
     if name == GROUND_HOST:
         ground = host.drivers[host.mesh.ground].equipment
         if isinstance(ground, Ground):
-            jobs, address = serve_jobs(host, ground, _port(host.config.port))
-            PORT_FILE.write_text(address.rpartition(":")[2])
+            port, gateway_port = _ports(host.config.port, host.config.gateway_port)
+            for server, address in (serve_jobs(host, ground, port), serve_gateway(host, gateway_port)):
+                servers.append(server)
+                addresses.append(address)
+            PORT_FILE.write_text(" ".join(address.rpartition(":")[2] for address in addresses))
     # What was made before the fork and at the start stays for good: no collection need look at it again.
     gc.collect()
     gc.freeze()
-    ready(address)
+    ready(" ".join(addresses))
     try:
         host.loop.run()
     finally:
         host.log.flush()
-        control.stop(grace=None)
-        if jobs is not None:
-            jobs.stop(grace=None)
+        for server in servers:
+            server.stop(grace=None)

@@ -58,10 +58,11 @@ class Host:
         self.bus = Bus(name, self.config, self.plan, self.loop, self.meter, self.log)
         self.bus.overlay = read_overlay(folder)
         self.drivers: dict[NodeId, NodeDriver] = {}
-        self.tell: Callable[[int, Reply], None] = lambda client, reply: None
+        self.tellers: list[Callable[[int, Reply], None]] = []
         self._folder = folder
         self._group = PayloadGroup()
         self._service_times = ServiceTimes(folder)
+        self._copies: dict[NodeId, tuple[str, ...]] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="flash")
         self._hours = round(self.plan.horizon_s / 3600)
         self.loop.after_turn.append(self.log.flush)
@@ -174,8 +175,17 @@ class Host:
                 flash = driver.equipment.flash
                 mine = [c for c in captures if driver.node in (c.owner, *c.replicas)]
                 held = tuple((c.name, mapped(flash.capture_path(c.name))) for c in mine if flash.holds(c.name))
-            copies = tuple(c.name for c in captures if c.owner == driver.node and c.dataset not in preloaded)
-            driver.feed(Loaded(models, captures, held, copies))
+            self._copies[driver.node] = tuple(
+                c.name for c in captures if c.owner == driver.node and c.dataset not in preloaded
+            )
+            driver.feed(Loaded(models, captures, held))
+
+    def send_copies(self) -> None:
+        """Every node knows of the new captures: let copies of them set out."""
+        copies, self._copies = self._copies, {}
+        for node, names in copies.items():
+            if names and node in self.drivers:
+                self.drivers[node].feed(Loaded((), (), (), names))
 
     def _replicate(self, driver: NodeDriver, machine: Satellite) -> None:
         sources = {dataset_name(source): source for source in self.config.scenario.data}
@@ -210,7 +220,11 @@ class Host:
     def _ground(self) -> Ground:
         results = ResultsFile(self._folder / "ground" / "results.bin")
         journal = Journal(self._folder / "ground" / "journal.sqlite", results, self._journal_failed)
-        return Ground(journal, results, lambda client, reply: self.tell(client, reply))
+        return Ground(journal, results, self._tell)
+
+    def _tell(self, client: int, reply: Reply) -> None:
+        for tell in self.tellers:
+            tell(client, reply)
 
     def _journal_failed(self, error: Exception) -> None:
         # Nothing may be acknowledged that is not durable: end, and let the supervisor start a new controller.

@@ -43,7 +43,7 @@ class JobService(protocol_grpc.JobServiceServicer):
         self._numbers = itertools.count(1)
         self._queues: dict[int, queue.SimpleQueue[Reply]] = {}
         self._watchers = 0
-        host.tell = self._tell
+        host.tellers.append(self._tell)
 
     def Submit(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Admit a job; answered once it is durable."""

@@ -54,6 +54,7 @@ class LaunchOptions:
     mode: str | None = None
     satellites_per_process: int = 1
     port: int = 0
+    gateway_port: int = 0
     attached: bool = True
 
     def check(self) -> None:
@@ -64,8 +65,9 @@ class LaunchOptions:
             raise UsageError(f"--clock {self.mode}: there are 'dilated' and 'free'.")
         if self.satellites_per_process < 1:
             raise UsageError("--satellites-per-process: give 1 or more.")
-        if not 0 <= self.port <= 65535:
-            raise UsageError(f"--port {self.port}: give 1 to 65535, or 0 for any free one.")
+        for option, port in (("--port", self.port), ("--gateway-port", self.gateway_port)):
+            if not 0 <= port <= 65535:
+                raise UsageError(f"{option} {port}: give 1 to 65535, or 0 for any free one.")
 
 
 def launch(run: RunDirectory, options: LaunchOptions, progress: Callable[[str], None]) -> RunInfo:

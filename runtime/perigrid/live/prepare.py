@@ -78,6 +78,7 @@ def prepare(
         rate=rate,
         free=mode == "free",
         port=options.port,
+        gateway_port=options.gateway_port,
         seed=DEFAULT_SEED,
         cores=cores,
         satellites_per_process=options.satellites_per_process,

@@ -46,6 +46,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     directory: str
     jobs: str
+    gateway: str
     scenario_digest: str
     epoch: str
     rate: float

@@ -138,7 +138,8 @@ class Supervisor:
             version=RUN_VERSION,
             name=config.name,
             directory=str(self.folder),
-            jobs=ground.address,
+            jobs=ground.address.partition(" ")[0],
+            gateway=ground.address.partition(" ")[2],
             scenario_digest=config.scenario.digest(),
             epoch=config.scenario.epoch.isoformat(),
             rate=config.rate,
@@ -232,6 +233,7 @@ class Supervisor:
                 failure = f"the models were not loaded within {LOAD_LIMIT_S:g} s"
             if failure:
                 raise EnvironmentProblem(failure)
+            self.clock.await_rate()
             self.constellation.load()
         fields = {
             "models": [file.entry.name for file in cargo.models],

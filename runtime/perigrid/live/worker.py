@@ -12,42 +12,44 @@ parameter that does not fit; ALREADY_EXISTS for a region's name in use; RESOURCE
 the server.
 """
 
-import enum
 import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import grpc
+import msgspec
 import numpy as np
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
-import perigrid
 from perigrid.errors import (
     DataError,
     EnvironmentProblem,
     LinkBroken,
-    MissingFile,
     NameInUse,
-    PerigridError,
     UsageError,
 )
 from perigrid.job.masks import PIXELS_PER_BYTE
-from perigrid.job.spec import MASK_SUFFIX, TILES_SUFFIX
-from perigrid.live.models import Tensor
+from perigrid.live.forms import (
+    MAX_MESSAGE_BYTES,
+    MODEL_VERSION,
+    Form,
+    MetadataService,
+    Served,
+    add_health,
+    answer,
+    find,
+    forms_of,
+    has_batch_axis,
+)
 from perigrid.live.pipeline import LoadedModel
 from perigrid.live.scenes import first_not_finite
 from perigrid.live.shared_regions import Input, SharedRegions, read_inputs, read_outputs, write_output
 from perigrid.wire.generated import open_inference_pb2 as protocol
 from perigrid.wire.generated import open_inference_pb2_grpc as protocol_grpc
-
-MAX_MESSAGE_BYTES = 64 * 1024**2
-"""Largest request or response, bytes; gRPC's own default of 4 MiB is less than a batch of tiles."""
 
 SERVER_THREADS = 4
 """Requests handled at once; more than cores, so that health and metadata are answered during an inference."""
@@ -73,7 +75,6 @@ QUANTUM_S = 0.15
 MAX_SOCKET_PATH_BYTES = 107
 """Longest path of a unix socket (sun_path of Linux without its final zero)."""
 
-MODEL_VERSION = "1"
 EXTENSIONS = ("system_shared_memory",)
 
 Alive = Callable[[], bool]
@@ -133,26 +134,6 @@ class Turn:
             raise LinkBroken("the request was cancelled or its deadline has passed: nothing more is computed for it")
 
 
-class Form(enum.Enum):
-    """How a model is asked: bare, with a stack of tiles, or for the masks of a capture's windows."""
-
-    BARE = "bare"
-    TILES = "tiles"
-    MASKS = "masks"
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A name that clients can ask for: a model in one of its forms."""
-
-    name: str
-    platform: str
-    model: LoadedModel
-    form: Form
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-
 class Worker:
     """The models and regions of one satellite, and the rules for asking them.
 
@@ -178,6 +159,7 @@ class Worker:
         self._fetch = fetch
         self._loading = threading.Lock()
         self._served: dict[str, Served] = {}
+        self._models: dict[str, LoadedModel] = {}
         self._checked: set[tuple[int, int, tuple[int, ...]]] = set()
         for model_name, model in models.items():
             self._serve(model_name, model)
@@ -191,28 +173,15 @@ class Worker:
                 self._serve(name, self._fetch(name))
 
     def _serve(self, name: str, model: LoadedModel) -> None:
-        forms = [_bare(name, model)]
-        if len(model.session.inputs) == 1:
-            forms.append(_tiles(name, model))
-        if model.tile_px is not None:
-            forms.append(_masks(name, model, model.tile_px))
-        # The bare name comes last: whoever finds it finds all forms.
-        for served in reversed(forms):
-            self._add(served)
-
-    def _add(self, served: Served) -> None:
-        if served.name in self._served:
-            raise NameInUse(f"two models of worker {self.name!r} are called {served.name!r}: rename one")
-        self._served[served.name] = served
+        for served in forms_of(msgspec.structs.replace(model.entry, name=name)):
+            if served.name in self._served:
+                raise NameInUse(f"two models of worker {self.name!r} are called {served.name!r}: rename one")
+            self._models[served.name] = model
+            self._served[served.name] = served
 
     def find(self, name: str, version: str) -> Served:
         """What is served under a name; MissingFile for an unknown name or version."""
-        served = self._served.get(name)
-        if served is None:
-            raise MissingFile(f"worker {self.name!r} has no model {name!r}: it serves {', '.join(self._served)}")
-        if version not in ("", MODEL_VERSION):
-            raise MissingFile(f"model {name!r} has no version {version!r}: ask for {MODEL_VERSION!r} or for none")
-        return served
+        return find(self._served, f"worker {self.name!r}", name, version)
 
     def infer(self, request: Any, alive: Alive) -> Any:
         """Answer a ModelInferRequest with a ModelInferResponse.
@@ -248,7 +217,7 @@ class Worker:
                 return self._masks(served, inputs, turn)
 
     def _bare(self, served: Served, inputs: Mapping[str, Input], turn: Turn) -> dict[str, NDArray[Any]]:
-        entry = served.model.entry
+        entry = self._models[served.name].entry
         batches = [inputs[t.name].array.shape[0] for t in served.inputs if t.shape and t.shape[0] == -1]
         batch = max(batches, default=1)
         if batch > entry.canonical_batch and not entry.batch_invariant:
@@ -258,24 +227,25 @@ class Worker:
         if batch > MAX_BATCH:
             raise DataError(f"a batch of {batch} is more than {MAX_BATCH}: send it in several requests")
         turn.next()
-        values = served.model.session.run({name: value.array for name, value in inputs.items()})
+        values = self._models[served.name].session.run({name: value.array for name, value in inputs.items()})
         return {tensor.name: value for tensor, value in zip(served.outputs, values, strict=True)}
 
     def _tiles(self, served: Served, inputs: Mapping[str, Input], turn: Turn) -> dict[str, NDArray[Any]]:
         """One inference a tile, alone, so that its bits do not depend on its neighbours in the request."""
-        tiles, name = inputs["tiles"].array, served.model.session.inputs[0].name
-        alone = has_batch_axis(served.model.session.inputs[0])
-        outputs: dict[str, list[NDArray[Any]]] = {tensor.name: [] for tensor in served.outputs}
+        session, tiles = self._models[served.name].session, inputs["tiles"].array
+        tensor = session.inputs[0]
+        alone = has_batch_axis(tensor)
+        outputs: dict[str, list[NDArray[Any]]] = {output.name: [] for output in served.outputs}
         size = 0
         for number, tile in enumerate(tiles):
             turn.next()
-            values = served.model.session.run({name: tile[None] if alone else tile})
-            for tensor, value in zip(served.outputs, values, strict=True):
+            values = session.run({tensor.name: tile[None] if alone else tile})
+            for output, value in zip(served.outputs, values, strict=True):
                 value = value[0] if alone and value.ndim and value.shape[0] == 1 else value
-                seen = outputs[tensor.name]
+                seen = outputs[output.name]
                 if seen and value.shape != seen[0].shape:
                     raise DataError(
-                        f"output {tensor.name!r} has shape {list(value.shape)} for tile {number} and "
+                        f"output {output.name!r} has shape {list(value.shape)} for tile {number} and "
                         f"{list(seen[0].shape)} for others: a stack's outputs must have one shape"
                     )
                 seen.append(value)
@@ -291,7 +261,7 @@ class Worker:
         capture, windows = inputs["capture"], inputs["windows"].array
         if len(windows) > MAX_WINDOWS:
             raise DataError(f"{len(windows)} windows are more than {MAX_WINDOWS}: send them in several requests")
-        tile_px = served.model.tile_px or 0
+        tile_px = self._models[served.name].tile_px or 0
         _check_windows(windows, capture.array.shape, tile_px)
         masks = np.empty((len(windows), tile_px**2 // PIXELS_PER_BYTE), np.uint8)
         for number, (row, column) in enumerate(windows.tolist()):
@@ -299,7 +269,7 @@ class Worker:
             if number == 0:
                 self._check_finite(capture)
             # Borrowed under the token only, so that there are no more pipelines than tokens.
-            with served.model.pipeline() as pipeline:
+            with self._models[served.name].pipeline() as pipeline:
                 masks[number] = pipeline.tile(capture.array, row, column)
         return {"mask": masks}
 
@@ -324,36 +294,6 @@ class Worker:
             if len(self._checked) >= MAX_CHECKED_CAPTURES:
                 self._checked.clear()
             self._checked.add(key)
-
-
-def _bare(name: str, model: LoadedModel) -> Served:
-    return Served(name, "onnxruntime_onnx", model, Form.BARE, model.session.inputs, model.session.outputs)
-
-
-def has_batch_axis(tensor: Tensor) -> bool:
-    """Whether a model's input takes several items along its first axis: one that is free, or of size 1 before others.
-
-    An input of one axis is an item itself.
-    """
-    return len(tensor.shape) > 1 and tensor.shape[0] in (-1, 1)
-
-
-def _tiles(name: str, model: LoadedModel) -> Served:
-    tensor = model.session.inputs[0]
-    item = tensor.shape[1:] if has_batch_axis(tensor) else tensor.shape
-    outputs = tuple(
-        Tensor(o.name, o.dtype, (-1, *(o.shape[1:] if o.shape and o.shape[0] in (-1, 1) else o.shape)))
-        for o in model.session.outputs
-    )
-    return Served(
-        name + TILES_SUFFIX, "ensemble", model, Form.TILES, (Tensor("tiles", tensor.dtype, (-1, *item)),), outputs
-    )
-
-
-def _masks(name: str, model: LoadedModel, tile_px: int) -> Served:
-    inputs = (Tensor("capture", "FP32", (-1, -1, -1)), Tensor("windows", "INT32", (-1, 2)))
-    outputs = (Tensor("mask", "UINT8", (-1, tile_px**2 // PIXELS_PER_BYTE)),)
-    return Served(name + MASK_SUFFIX, "ensemble", model, Form.MASKS, inputs, outputs)
 
 
 def _check_windows(windows: NDArray[np.int32], shape: tuple[int, ...], tile_px: int) -> None:
@@ -382,86 +322,35 @@ def read_due(parameters: Any) -> float:
     return due_s
 
 
-_CODES = (
-    (MissingFile, grpc.StatusCode.NOT_FOUND),
-    (NameInUse, grpc.StatusCode.ALREADY_EXISTS),
-    (LinkBroken, grpc.StatusCode.CANCELLED),
-    (UsageError, grpc.StatusCode.INVALID_ARGUMENT),
-    (EnvironmentProblem, grpc.StatusCode.UNAVAILABLE),
-    (PerigridError, grpc.StatusCode.INTERNAL),
-)
-
-Answer = TypeVar("Answer")
-
-
-def _answer(context: Any, make: Callable[[], Answer]) -> Answer:
-    try:
-        return make()
-    except PerigridError as error:
-        code = next(code for kind, code in _CODES if isinstance(error, kind))
-        context.abort(code, str(error))
-        raise
-
-
-class InferenceService(protocol_grpc.GRPCInferenceServiceServicer):
-    """The protocol's methods, each one call of the worker's; those that are not here answer UNIMPLEMENTED."""
+class InferenceService(MetadataService):
+    """The protocol's methods, each one call of the worker's; a worker listens only after its models are loaded."""
 
     def __init__(self, worker: Worker) -> None:
+        super().__init__(worker.name, EXTENSIONS, worker.find)
         self._worker = worker
-
-    def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Whether the server answers at all."""
-        return protocol.ServerLiveResponse(live=True)
-
-    def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Whether all models are loaded; a worker listens only after they are."""
-        return protocol.ServerReadyResponse(ready=True)
-
-    def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Whether a model can be asked; False for an unknown one, as the Triton server answers."""
-        try:
-            self._worker.find(request.name, request.version)
-        except MissingFile:
-            return protocol.ModelReadyResponse(ready=False)
-        return protocol.ModelReadyResponse(ready=True)
-
-    def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """The satellite's name, perigrid's version, the protocol's extensions."""
-        return protocol.ServerMetadataResponse(
-            name=self._worker.name, version=perigrid.__version__, extensions=EXTENSIONS
-        )
-
-    def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """A model's inputs and outputs."""
-        served = _answer(context, lambda: self._worker.find(request.name, request.version))
-        answer = protocol.ModelMetadataResponse(name=served.name, versions=[MODEL_VERSION], platform=served.platform)
-        for tensors, described in ((served.inputs, answer.inputs), (served.outputs, answer.outputs)):
-            for tensor in tensors:
-                described.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
-        return answer
 
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Run a model."""
-        return _answer(context, lambda: self._worker.infer(request, context.is_active))
+        return answer(context, lambda: self._worker.infer(request, context.is_active))
 
     def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Serve one model more, which the run's configuration names."""
-        _answer(context, lambda: self._worker.load(request.model_name))
+        answer(context, lambda: self._worker.load(request.model_name))
         return protocol.RepositoryModelLoadResponse()
 
     def SystemSharedMemoryStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """The registered regions."""
-        answer = protocol.SystemSharedMemoryStatusResponse()
-        for region in _answer(context, lambda: self._worker.regions.status(request.name)):
-            described = answer.regions[region.name]
+        said = protocol.SystemSharedMemoryStatusResponse()
+        for region in answer(context, lambda: self._worker.regions.status(request.name)):
+            described = said.regions[region.name]
             described.name, described.key = region.name, region.key
             described.offset, described.byte_size = region.offset, region.byte_size
-        return answer
+        return said
 
     def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Map a region under a name."""
         place = (request.name, request.key, request.offset, request.byte_size)
-        _answer(context, lambda: self._worker.regions.register(*place))
+        answer(context, lambda: self._worker.regions.register(*place))
         return protocol.SystemSharedMemoryRegisterResponse()
 
     def SystemSharedMemoryUnregister(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -497,10 +386,7 @@ def serve(address: str, worker: Worker) -> grpc.Server:
     server = grpc.server(threads, options=options, maximum_concurrent_rpcs=MAX_CONCURRENT_REQUESTS)
     register: Any = protocol_grpc.add_GRPCInferenceServiceServicer_to_server
     register(InferenceService(worker), server)
-    healthy = health.HealthServicer()
-    for service in ("", "inference.GRPCInferenceService"):
-        healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    add_health(server)
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:

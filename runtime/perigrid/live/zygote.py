@@ -144,7 +144,7 @@ def _preload() -> None:
     import grpc  # noqa: F401
     import zmq  # noqa: F401
 
-    from perigrid.live import control, jobservice, worker  # noqa: F401
+    from perigrid.live import control, gateway, jobservice, worker  # noqa: F401
 
 
 def main() -> None:

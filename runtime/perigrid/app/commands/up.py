@@ -50,6 +50,12 @@ MAX_PORT = 65_535
     default=0,
     help="Port of the job service on 127.0.0.1; 0 takes a free one.",
 )
+@click.option(
+    "--gateway-port",
+    type=click.IntRange(0, MAX_PORT),
+    default=0,
+    help="Port of the gateway for inference on 127.0.0.1; 0 takes a free one.",
+)
 @click.option("--detach", is_flag=True, help="Return once it is up, and let it run.")
 @click.option("--epoch", help="Another epoch, such as 2026-01-01T00:00:00Z.")
 @shared_options
@@ -61,6 +67,7 @@ def command(
     clock: str | None,
     satellites_per_process: int,
     port: int,
+    gateway_port: int,
     detach: bool,
     epoch: str | None,
 ) -> None:
@@ -78,6 +85,7 @@ def command(
         mode=clock,
         satellites_per_process=satellites_per_process,
         port=port,
+        gateway_port=gateway_port,
         attached=not detach,
     )
     began_s = time.monotonic()
@@ -105,7 +113,7 @@ def lines(info: RunInfo, took_s: float) -> list[str]:
     rate = "free" if info.mode == "free" else f"{info.rate:.3g}"
     return [
         f"{info.name} is up: {len(info.satellites)} satellites after {took_s:.1f} s, rate {rate}",
-        f"  directory {_short(Path(info.directory))}, job service {info.jobs}",
+        f"  directory {_short(Path(info.directory))}, job service {info.jobs}, gateway {info.gateway}",
         f"  preloaded: {', '.join(info.preloaded) or 'nothing'}",
     ]
 

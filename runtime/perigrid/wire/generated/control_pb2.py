@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rcontrol.proto\x12\x13perigrid.control.v1\"\x17\n\x04\x44one\x12\x0f\n\x07message\x18\x01 \x01(\t\"\x1e\n\x0cStateRequest\x12\x0e\n\x06\x65rrors\x18\x01 \x01(\x08\"\r\n\x0b\x44ownRequest\"\x1b\n\x0bLoadRequest\x12\x0c\n\x04json\x18\x01 \x01(\t\"\x0f\n\rLoadedRequest\"/\n\x0bNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x12\n\nlose_flash\x18\x02 \x01(\x08\"4\n\x0bLinkRequest\x12\t\n\x01\x61\x18\x01 \x01(\t\x12\t\n\x01\x62\x18\x02 \x01(\t\x12\x0f\n\x07one_way\x18\x03 \x01(\x08\"r\n\x0eOverlayRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12&\n\x04\x63uts\x18\x02 \x03(\x0b\x32\x18.perigrid.control.v1.Cut\x12\'\n\x04\x64\x65\x61\x64\x18\x03 \x03(\x0b\x32\x19.perigrid.control.v1.Dead\">\n\x03\x43ut\x12\x11\n\tfrom_node\x18\x01 \x01(\r\x12\x0f\n\x07to_node\x18\x02 \x01(\r\x12\x13\n\x0bsince_sky_s\x18\x03 \x01(\x01\")\n\x04\x44\x65\x61\x64\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x13\n\x0bsince_sky_s\x18\x02 \x01(\x01\"\x90\x01\n\x0cProbeRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x12\n\ninterval_s\x18\x04 \x01(\x01\x12\x15\n\rpayload_bytes\x18\x05 \x01(\r\x12\x0c\n\x04\x62ulk\x18\x06 \x01(\x08\x12\x13\n\x0bstart_sky_s\x18\x07 \x01(\x01\"\xfd\x03\n\tHostState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x04\x12\x13\n\x0b\x66rames_late\x18\x04 \x01(\x04\x12\x12\n\ninferences\x18\x05 \x01(\x04\x12\x17\n\x0finferences_late\x18\x06 \x01(\x04\x12\x1a\n\x12worst_frame_late_s\x18\x07 \x01(\x01\x12\x1e\n\x16worst_inference_late_s\x18\x08 \x01(\x01\x12\x13\n\x0blaser_bytes\x18\n \x01(\x04\x12\x14\n\x0cground_bytes\x18\x0b \x01(\x04\x12\x15\n\rreplica_bytes\x18\x0c \x01(\x04\x12\r\n\x05nodes\x18\r \x03(\t\x12\x18\n\x10release_errors_s\x18\x0e \x03(\x01\x12.\n\x08\x61rrivals\x18\x0f \x03(\x0b\x32\x1c.perigrid.control.v1.Arrival\x12\x10\n\x08\x63\x61ptures\x18\x10 \x03(\t\x12\x13\n\x0bpayload_pid\x18\x11 \x01(\r\x12\x12\n\nbusy_cpu_s\x18\x12 \x01(\x01\x12\x13\n\x0b\x66rames_hold\x18\x13 \x03(\x04\x12\x17\n\x0finferences_hold\x18\x14 \x03(\x04\x12\x13\n\x0b\x66rames_lost\x18\x15 \x01(\x04\x12\x16\n\x0e\x66rames_dropped\x18\x16 \x01(\x04\x12\x16\n\x0e\x66rames_refused\x18\x17 \x01(\x04\"j\n\x07\x41rrival\x12\x0e\n\x06source\x18\x01 \x01(\r\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06sent_s\x18\x03 \x01(\x01\x12\r\n\x05\x64ue_s\x18\x04 \x01(\x01\x12\x11\n\tarrived_s\x18\x05 \x01(\x01\x12\r\n\x05\x62ytes\x18\x06 \x01(\r\"<\n\nHostStates\x12.\n\x06states\x18\x01 \x03(\x0b\x32\x1e.perigrid.control.v1.HostState\"\x19\n\tRunStatus\x12\x0c\n\x04json\x18\x01 \x01(\t2\xbd\x03\n\x0bHostControl\x12I\n\x07Overlay\x12#.perigrid.control.v1.OverlayRequest\x1a\x19.perigrid.control.v1.Done\x12J\n\x05State\x12!.perigrid.control.v1.StateRequest\x1a\x1e.perigrid.control.v1.HostState\x12\x44\n\x05\x43rash\x12 .perigrid.control.v1.NodeRequest\x1a\x19.perigrid.control.v1.Done\x12\x43\n\x04\x42oot\x12 .perigrid.control.v1.NodeRequest\x1a\x19.perigrid.control.v1.Done\x12\x45\n\x05Probe\x12!.perigrid.control.v1.ProbeRequest\x1a\x19.perigrid.control.v1.Done\x12\x45\n\x04Load\x12\".perigrid.control.v1.LoadedRequest\x1a\x19.perigrid.control.v1.Done2\x8d\x05\n\nSupervisor\x12\x42\n\x03\x43ut\x12 .perigrid.control.v1.LinkRequest\x1a\x19.perigrid.control.v1.Done\x12\x43\n\x04Heal\x12 .perigrid.control.v1.LinkRequest\x1a\x19.perigrid.control.v1.Done\x12\x43\n\x04Kill\x12 .perigrid.control.v1.NodeRequest\x1a\x19.perigrid.control.v1.Done\x12\x45\n\x06Reboot\x12 .perigrid.control.v1.NodeRequest\x1a\x19.perigrid.control.v1.Done\x12K\n\x06Status\x12!.perigrid.control.v1.StateRequest\x1a\x1e.perigrid.control.v1.RunStatus\x12L\n\x06States\x12!.perigrid.control.v1.StateRequest\x1a\x1f.perigrid.control.v1.HostStates\x12\x45\n\x05Probe\x12!.perigrid.control.v1.ProbeRequest\x1a\x19.perigrid.control.v1.Done\x12\x43\n\x04Load\x12 .perigrid.control.v1.LoadRequest\x1a\x19.perigrid.control.v1.Done\x12\x43\n\x04\x44own\x12 .perigrid.control.v1.DownRequest\x1a\x19.perigrid.control.v1.Doneb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rcontrol.proto\x12\x13perigrid.control.v1\"\x17\n\x04\x44one\x12\x0f\n\x07message\x18\x01 \x01(\t\"\x1e\n\x0cStateRequest\x12\x0e\n\x06\x65rrors\x18\x01 \x01(\x08\"\r\n\x0b\x44ownRequest\"\x1b\n\x0bLoadRequest\x12\x0c\n\x04json\x18\x01 \x01(\t\"$\n\rLoadedRequest\x12\x13\n\x0bsend_copies\x18\x01 \x01(\x08\"/\n\x0bNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x12\n\nlose_flash\x18\x02 \x01(\x08\"4\n\x0bLinkRequest\x12\t\n\x01\x61\x18\x01 \x01(\t\x12\t\n\x01\x62\x18\x02 \x01(\t\x12\x0f\n\x07one_way\x18\x03 \x01(\x08\"r\n\x0eOverlayRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12&\n\x04\x63uts\x18\x02 \x03(\x0b\x32\x18.perigrid.control.v1.Cut\x12\'\n\x04\x64\x65\x61\x64\x18\x03 \x03(\x0b\x32\x19.perigrid.control.v1.Dead\">\n\x03\x43ut\x12\x11\n\tfrom_node\x18\x01 \x01(\r\x12\x0f\n\x07to_node\x18\x02 \x01(\r\x12\x13\n\x0bsince_sky_s\x18\x03 \x01(\x01\")\n\x04\x44\x65\x61\x64\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x13\n\x0bsince_sky_s\x18\x02 \x01(\x01\"\x90\x01\n\x0cProbeRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x12\n\ninterval_s\x18\x04 \x01(\x01\x12\x15\n\rpayload_bytes\x18\x05 \x01(\r\x12\x0c\n\x04\x62ulk\x18\x06 \x01(\x08\x12\x13\n\x0bstart_sky_s\x18\x07 \x01(\x01\"\xfd\x03\n\tHostState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x04\x12\x13\n\x0b\x66rames_late\x18\x04 \x01(\x04\x12\x12\n\ninferences\x18\x05 \x01(\x04\x12\x17\n\x0finferences_late\x18\x06 \x01(\x04\x12\x1a\n\x12worst_frame_late_s\x18\x07 \x01(\x01\x12\x1e\n\x16worst_inference_late_s\x18\x08 \x01(\x01\x12\x13\n\x0blaser_bytes\x18\n \x01(\x04\x12\x14\n\x0cground_bytes\x18\x0b \x01(\x04\x12\x15\n\rreplica_bytes\x18\x0c \x01(\x04\x12\r\n\x05nodes\x18\r \x03(\t\x12\x18\n\x10release_errors_s\x18\x0e \x03(\x01\x12.\n\x08\x61rrivals\x18\x0f \x03(\x0b\x32\x1c.perigrid.control.v1.Arrival\x12\x10\n\x08\x63\x61ptures\x18\x10 \x03(\t\x12\x13\n\x0bpayload_pid\x18\x11 \x01(\r\x12\x12\n\nbusy_cpu_s\x18\x12 \x01(\x01\x12\x13\n\x0b\x66rames_hold\x18\x13 \x03(\x04\x12\x17\n\x0finferences_hold\x18\x14 \x03(\x04\x12\x13\n\x0b\x66rames_lost\x18\x15 \x01(\x04\x12\x16\n\x0e\x66rames_dropped\x18\x16 \x01(\x04\x12\x16\n\x0e\x66rames_refused\x18\x17 \x01(\x04\"j\n\x07\x41rrival\x12\x0e\n\x06source\x18\x01 \x01(\r\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06sent_s\x18\x03 \x01(\x01\x12\r\n\x05\x64ue_s\x18\x04 \x01(\x01\x12\x11\n\tarrived_s\x18\x05 \x01(\x01\x12\r\n\x05\x62ytes\x18\x06 \x01(\r\"<\n\nHostStates\x12.\n\x06states\x18\x01 \x03(\x0b\x32\x1e.perigrid.control.v1.HostState\"\x19\n\tRunStatus\x12\x0c\n\x04json\x18\x01 \x01(\t2\xbd\x03\n\x0bHostControl\x12I\n\x07Overlay\x12#.perigrid.control.v1.OverlayRequest\x1a\x19.perigrid.control.v1.Done\x12J\n\x05State\x12!.perigrid.control.v1.StateRequest\x1a\x1e.perigrid.control.v1.HostState\x12\x44\n\x05\x43rash\x12 .perigrid.control.v1.NodeRequest\x1a\x19.perigrid.control.v1.Done\x12\x43\n\x04\x42oot\x12 .perigrid.control.v1.NodeRequest\x1a\x19.perigrid.control.v1.Done\x12\x45\n\x05Probe\x12!.perigrid.control.v1.ProbeRequest\x1a\x19.perigrid.control.v1.Done\x12\x45\n\x04Load\x12\".perigrid.control.v1.LoadedRequest\x1a\x19.perigrid.control.v1.Done2\x8d\x05\n\nSupervisor\x12\x42\n\x03\x43ut\x12 .perigrid.control.v1.LinkRequest\x1a\x19.perigrid.control.v1.Done\x12\x43\n\x04Heal\x12 .perigrid.control.v1.LinkRequest\x1a\x19.perigrid.control.v1.Done\x12\x43\n\x04Kill\x12 .perigrid.control.v1.NodeRequest\x1a\x19.perigrid.control.v1.Done\x12\x45\n\x06Reboot\x12 .perigrid.control.v1.NodeRequest\x1a\x19.perigrid.control.v1.Done\x12K\n\x06Status\x12!.perigrid.control.v1.StateRequest\x1a\x1e.perigrid.control.v1.RunStatus\x12L\n\x06States\x12!.perigrid.control.v1.StateRequest\x1a\x1f.perigrid.control.v1.HostStates\x12\x45\n\x05Probe\x12!.perigrid.control.v1.ProbeRequest\x1a\x19.perigrid.control.v1.Done\x12\x43\n\x04Load\x12 .perigrid.control.v1.LoadRequest\x1a\x19.perigrid.control.v1.Done\x12\x43\n\x04\x44own\x12 .perigrid.control.v1.DownRequest\x1a\x19.perigrid.control.v1.Doneb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,29 +40,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOADREQUEST']._serialized_start=110
   _globals['_LOADREQUEST']._serialized_end=137
   _globals['_LOADEDREQUEST']._serialized_start=139
-  _globals['_LOADEDREQUEST']._serialized_end=154
-  _globals['_NODEREQUEST']._serialized_start=156
-  _globals['_NODEREQUEST']._serialized_end=203
-  _globals['_LINKREQUEST']._serialized_start=205
-  _globals['_LINKREQUEST']._serialized_end=257
-  _globals['_OVERLAYREQUEST']._serialized_start=259
-  _globals['_OVERLAYREQUEST']._serialized_end=373
-  _globals['_CUT']._serialized_start=375
-  _globals['_CUT']._serialized_end=437
-  _globals['_DEAD']._serialized_start=439
-  _globals['_DEAD']._serialized_end=480
-  _globals['_PROBEREQUEST']._serialized_start=483
-  _globals['_PROBEREQUEST']._serialized_end=627
-  _globals['_HOSTSTATE']._serialized_start=630
-  _globals['_HOSTSTATE']._serialized_end=1139
-  _globals['_ARRIVAL']._serialized_start=1141
-  _globals['_ARRIVAL']._serialized_end=1247
-  _globals['_HOSTSTATES']._serialized_start=1249
-  _globals['_HOSTSTATES']._serialized_end=1309
-  _globals['_RUNSTATUS']._serialized_start=1311
-  _globals['_RUNSTATUS']._serialized_end=1336
-  _globals['_HOSTCONTROL']._serialized_start=1339
-  _globals['_HOSTCONTROL']._serialized_end=1784
-  _globals['_SUPERVISOR']._serialized_start=1787
-  _globals['_SUPERVISOR']._serialized_end=2440
+  _globals['_LOADEDREQUEST']._serialized_end=175
+  _globals['_NODEREQUEST']._serialized_start=177
+  _globals['_NODEREQUEST']._serialized_end=224
+  _globals['_LINKREQUEST']._serialized_start=226
+  _globals['_LINKREQUEST']._serialized_end=278
+  _globals['_OVERLAYREQUEST']._serialized_start=280
+  _globals['_OVERLAYREQUEST']._serialized_end=394
+  _globals['_CUT']._serialized_start=396
+  _globals['_CUT']._serialized_end=458
+  _globals['_DEAD']._serialized_start=460
+  _globals['_DEAD']._serialized_end=501
+  _globals['_PROBEREQUEST']._serialized_start=504
+  _globals['_PROBEREQUEST']._serialized_end=648
+  _globals['_HOSTSTATE']._serialized_start=651
+  _globals['_HOSTSTATE']._serialized_end=1160
+  _globals['_ARRIVAL']._serialized_start=1162
+  _globals['_ARRIVAL']._serialized_end=1268
+  _globals['_HOSTSTATES']._serialized_start=1270
+  _globals['_HOSTSTATES']._serialized_end=1330
+  _globals['_RUNSTATUS']._serialized_start=1332
+  _globals['_RUNSTATUS']._serialized_end=1357
+  _globals['_HOSTCONTROL']._serialized_start=1360
+  _globals['_HOSTCONTROL']._serialized_end=1805
+  _globals['_SUPERVISOR']._serialized_start=1808
+  _globals['_SUPERVISOR']._serialized_end=2461
 # @@protoc_insertion_point(module_scope)

@@ -29,8 +29,10 @@ class LoadRequest(_message.Message):
     def __init__(self, json: _Optional[str] = ...) -> None: ...
 
 class LoadedRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("send_copies",)
+    SEND_COPIES_FIELD_NUMBER: _ClassVar[int]
+    send_copies: bool
+    def __init__(self, send_copies: _Optional[bool] = ...) -> None: ...
 
 class NodeRequest(_message.Message):
     __slots__ = ("node", "lose_flash")
