@@ -13,7 +13,8 @@ import pytest
 
 import perigrid.app.reference
 from perigrid.app.demonstration import finish_reference, reference_task, start_reference
-from perigrid.app.jobs import Merger, complete, misfit, read_job
+from perigrid.app.jobs import complete, misfit, read_job
+from perigrid.app.merging import MaskMerger
 from perigrid.app.scenarios import model_store, parse, shipped_presets
 from perigrid.errors import EnvironmentProblem, MissingFile, ModelError, ProtocolError, UsageError
 from perigrid.job.spec import Catalogue, JobSpec
@@ -119,7 +120,7 @@ def test_a_job_file(tmp_path: Path) -> None:
 
 def test_merging_does_not_depend_on_order_and_drops_what_comes_twice(run: RunDirectory) -> None:
     captures = catalogue(run).of("spyndex")
-    one, other = Merger(captures), Merger(captures)
+    one, other = MaskMerger(captures), MaskMerger(captures)
     made = endings(run, 1)
     for delivered in made:
         one.take(delivered)
@@ -134,7 +135,7 @@ def test_merging_does_not_depend_on_order_and_drops_what_comes_twice(run: RunDir
 
 
 def test_a_failed_shard_leaves_a_hole(run: RunDirectory) -> None:
-    merger = Merger(catalogue(run).of("spyndex"))
+    merger = MaskMerger(catalogue(run).of("spyndex"))
     made = endings(run, 1)
     for delivered in made[1:]:
         merger.take(delivered)
@@ -145,7 +146,7 @@ def test_a_failed_shard_leaves_a_hole(run: RunDirectory) -> None:
 
 
 def test_a_result_of_the_wrong_length_is_refused(run: RunDirectory) -> None:
-    merger = Merger(catalogue(run).of("spyndex"))
+    merger = MaskMerger(catalogue(run).of("spyndex"))
     first = endings(run, 1)[0]
     with pytest.raises(ProtocolError, match="shard 0"):
         merger.take(Delivered(first.row, first.result[:-1]))
@@ -157,7 +158,7 @@ def test_the_plain_process_gets_the_same_mask(run: RunDirectory) -> None:
     spec = JobSpec(job="a", model="tinycloud", dataset="spyndex")
     source = read_config(run.path).scenario.data[0]
     process = start_reference(reference_task(run, spec, source, scene, search))
-    merger = Merger(catalogue(run).of("spyndex"))
+    merger = MaskMerger(catalogue(run).of("spyndex"))
     for delivered in endings(run, 2):
         merger.take(delivered)
     answer = finish_reference(process)

@@ -71,7 +71,9 @@ def accepted(shard: int, inference_s: float) -> ShardAccepted:
 def outcome(handed: Handed, after: RunStatus) -> Outcome:
     spec = JobSpec(job="a", model="cloudmask", dataset="sentinel2")
     ending = JobEnded("a", "complete", 12.5, 4, 1, 0)
-    return outcome_of(spec, Admitted("a", 8, 2, False), ending, handed, 12, status(10.0, 1000), after)
+    return outcome_of(
+        spec, Admitted("a", 8, 2, False, admitted_sky_s=10.0), ending, handed, 12, status(10.0, 1000), after
+    )
 
 
 def handed(*endings: tuple[ShardAccepted | ShardFailed, int], error: str | None = None) -> Handed:

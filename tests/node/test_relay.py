@@ -21,7 +21,7 @@ from perigrid.node.frames import (
     size_on_link_bytes,
 )
 from perigrid.node.relay import ADVERT_LIFETIME_S
-from perigrid.node.transfers import MAX_CHUNK_BYTES
+from perigrid.node.transfers import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Sender
 from perigrid.units import MIB, NodeId
 from tests.node.wires import End, Wire, at, end, laser, notes, plan, sent
 
@@ -270,10 +270,27 @@ def test_credit_is_what_is_held(operations: list[tuple[bool, int]]) -> None:
             frame = end_frame(blob)
             numbers.append(outgoing.take(frame, 0.0, state).custody)
         elif numbers:
-            assert outgoing.acknowledged(numbers.pop(size % len(numbers)))
+            assert outgoing.acknowledged(numbers.pop(size % len(numbers)), 1.0)
         assert outgoing.bulk_bytes == sum(size_on_link_bytes(h.frame) for h in outgoing.held.values())
         assert sorted(outgoing.held) == sorted(numbers)
-    assert not outgoing.acknowledged(10_000)
+        assert sorted(n for flow in outgoing.flows.values() for n in flow) == sorted(numbers)
+    assert not outgoing.acknowledged(10_000, 1.0)
+
+
+def test_a_frame_that_waits_for_its_turn_is_not_overdue() -> None:
+    """Its time begins when the one before it, of the same transfer, has arrived."""
+    outgoing, state = Outgoing(boot=1), plan().state(laser(2, 3), 0.0)
+    frames = Sender(NodeId(2), 1).frames(
+        NodeId(0), Probe(1), payload=Blob(b"", 3 * MIN_CHUNK_BYTES), chunk=MIN_CHUNK_BYTES
+    )
+    first, second, third = (outgoing.take(frame, 0.0, state).custody for frame in frames)
+    timeout_s = outgoing.held[first].due_s
+    assert outgoing.overdue(timeout_s) == [first, second, third]
+    outgoing.acknowledged(first, timeout_s)
+    assert outgoing.overdue(timeout_s) == []
+    assert outgoing.overdue(2 * timeout_s) == [second, third]
+    outgoing.release(second)
+    assert outgoing.overdue(2 * timeout_s) == [third]
 
 
 def end_frame(blob: Blob) -> Frame:

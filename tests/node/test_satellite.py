@@ -37,7 +37,14 @@ from perigrid.node.frames import (
     Stages,
     Withdraw,
 )
-from perigrid.node.satellite import ALIVES_PER_LEASE, MAX_PAYLOAD_KILLS, WAKE_ALIVE, Satellite, SatelliteConfig
+from perigrid.node.satellite import (
+    ALIVES_PER_LEASE,
+    LEASES_FOR_A_RESULT,
+    MAX_PAYLOAD_KILLS,
+    WAKE_ALIVE,
+    Satellite,
+    SatelliteConfig,
+)
 from perigrid.units import NodeId
 from tests.conftest import ring_catalogue, ring_scenario
 from tests.node.wires import at, laser, notes, plan, sent
@@ -228,7 +235,20 @@ def test_it_says_that_it_lives_while_it_has_work_and_only_then() -> None:
     assert said.working == (("a", (shard.index,)),)
     assert [w for w in only(WakeAt, actions) if w.key == WAKE_ALIVE]
     board.handle(1.8, InferenceEnded(1, blob("m"), 0.1, 0.0, 0.1))
-    assert not [w for w in only(WakeAt, board.handle(2.0, Woken(WAKE_ALIVE))) if w.key == WAKE_ALIVE]
+    # Its result has only set out: the ground must not give the shard to another meanwhile.
+    (said,) = bodies(board.handle(2.0, Woken(WAKE_ALIVE)), Alive)
+    assert said.working == (("a", (shard.index,)),)
+    late_s = 1.9 + LEASES_FOR_A_RESULT * LEASE_S
+    assert board.handle(late_s, Woken(WAKE_ALIVE)) == []
+
+
+def test_what_the_ground_has_is_not_said_to_be_in_hand() -> None:
+    board, shard = Board(), my_shards()[0]
+    board.assign(1.0, [shard])
+    (keep,) = only(KeepResult, board.handle(1.8, InferenceEnded(1, blob("m"), 0.1, 0.0, 0.1)))
+    board.handle(1.9, Kept(keep.key, blob("m"), True))
+    board.hear(2.0, Settled("a", (shard.index,)))
+    assert board.handle(2.1, Woken(WAKE_ALIVE)) == []
 
 
 def test_a_finished_result_survives_a_crash_and_is_offered_on_boot() -> None:

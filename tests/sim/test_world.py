@@ -206,3 +206,16 @@ def test_small_constellations_work(satellites: int) -> None:
         world.request(Explain(CLIENT, 1))
         told = world.replies[-1][2]
         assert isinstance(told, Explanation) and not told.reachable and told.reason
+
+
+def test_a_link_that_came_back_during_a_partition_is_used_once_that_heals(calm: dict[int, bytes]) -> None:
+    """sat-05 could not tell sat-04 that its other laser is back; sat-04 must not go on believing it dead."""
+    world = World(ring_scenario(), ring_catalogue(ring_scenario()), SimConfig())
+    faults = [(1.0, "cut", 5), (3.0, "heal", 5), (3.1, "cut", 4), (3.1, "cut", 7), (8.0, "heal", 4)]
+    for at_s, action, a in faults:
+        fault = Fault(at_s=at_s, action=action, a=f"sat-{a:02d}", b=f"sat-{a + 1:02d}")  # type: ignore[arg-type]
+        world.at(at_s, lambda fault=fault: world.inject(fault))  # type: ignore[misc]
+    world.run_until(3.2)
+    submit(world, job())
+    run(world, limit_s=16.0)
+    assert digests(world) == calm

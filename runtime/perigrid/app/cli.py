@@ -28,6 +28,7 @@ COMMANDS = {
     "up": "Bring up a constellation: a preset or a scenario file.",
     "run": "Run a job on the constellation and merge its result.",
     "status": "What is up, what is down, and do its times count?",
+    "report": "Write what became of a job as one page to show a colleague.",
     "why": "What do a satellite's shards wait for, and until when?",
     "cut": "Cut a link between two nodes.",
     "heal": "Mend a link that was cut.",

@@ -17,11 +17,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 import perigrid.app.reference
-from perigrid.app.jobs import Merger, RunEvent, Started, complete, run_job
+from perigrid.app.jobs import RunEvent, Started, complete, perform
 from perigrid.app.launching import bring_up, cores
 from perigrid.app.progress import JobDisplay, job_display
+from perigrid.app.reducers import find_reduction
 from perigrid.app.scenarios import PACKAGED_SCENE, demo_scenario
 from perigrid.app.shell import Shell
 from perigrid.errors import Bug, EnvironmentProblem
@@ -34,6 +36,7 @@ from perigrid.live.launch import LaunchOptions, down
 from perigrid.live.rundir import RunDirectory, RunInfo
 from perigrid.live.scenes import Scene, SceneSearch, load_scene
 from perigrid.report.outcome import Outcome, lines_of
+from perigrid.report.page import write_report
 from perigrid.scenario.model import DataSource, Scenario
 
 CUT = ("sat-03", "sat-04")
@@ -131,7 +134,9 @@ class Demonstration:
         options = LaunchOptions(rate=demo_rate(scenario), attached=True)
         run, info = bring_up(scenario, shell.root, shell.name, options, self._environment, shell.say)
         try:
-            return self._show(scenario, run, info)
+            proof = self._show(scenario, run, info)
+            shell.say(f"report: {write_report(run.path, proof.outcome.job, None)}")
+            return proof
         finally:
             if self._reference is not None:
                 self._reference.kill()
@@ -156,7 +161,7 @@ class Demonstration:
                 self._reference = start_reference(task)
 
         try:
-            outcome, merger = run_job(run, spec, hear, limit_s=JOB_LIMIT_S)
+            result = perform(run, spec, hear, find_reduction("votes"), limit_s=JOB_LIMIT_S)
         finally:
             display.close()
             saboteur.close()
@@ -166,11 +171,11 @@ class Demonstration:
             say("waiting for the plain process")
         answer = finish_reference(self._reference)
         return Proof(
-            outcome=outcome,
+            outcome=result.outcome,
             faults=saboteur.faults,
             reference_sha256=answer["result_sha256"],
             reference_s=answer["elapsed_s"],
-            kappa=kappa_of(merger, scene),
+            kappa=kappa_of(result.mask, scene),
         )
 
 
@@ -300,9 +305,8 @@ def finish_reference(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     return table
 
 
-def kappa_of(merger: Merger, scene: Scene) -> float | None:
+def kappa_of(mask: NDArray[np.uint8], scene: Scene) -> float | None:
     """Agreement of the merged mask with the scene's labels; None without labels or with uncovered pixels."""
-    mask = merger.reducer.mask()
     if scene.labels is None or mask.shape != scene.labels.shape or bool(np.any(mask == NO_VOTE)):
         return None
     return cohens_kappa(mask, scene.labels)

@@ -1,8 +1,8 @@
-"""How does a user's wish become a job, and its endings one mask?
+"""How does a user's wish become a job, and a job a result?
 
 What the user leaves out is chosen from what the run holds; what cannot be, such as a model that wants more
-bands than the data has, is refused before anything goes up. Endings are merged as they arrive: the vote sum
-and the count of what was handed on do not trust the service that hands it on.
+bands than the data has, is refused before anything goes up. Endings are merged as they arrive (`merging.py`), reduced
+at the end (`reducers.py`), and kept in the run directory and where the user wants them (`tables.py`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import time
 import tomllib
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
+from perigrid.app.merging import Merger, merger_of, tile_px
+from perigrid.app.reducers import NONE, Reduction, reduced
+from perigrid.app.results import JobResult, Naming, ShardResult, TileResult
 from perigrid.app.scenarios import read_text
-from perigrid.errors import DataError, EnvironmentProblem, ModelError, ProtocolError, UsageError
-from perigrid.job.masks import PIXELS_PER_BYTE
-from perigrid.job.reduce import VoteReducer
+from perigrid.app.tables import check_folder, save
+from perigrid.errors import Bug, DataError, ModelError, UsageError
 from perigrid.job.spec import Capture, JobSpec
 from perigrid.live.clients import (
     MAX_JOB_S,
@@ -31,13 +32,15 @@ from perigrid.live.clients import (
     RunStatus,
     SupervisorClient,
 )
-from perigrid.live.config import read_config
+from perigrid.live.config import RunConfig, read_config
+from perigrid.live.eventlog import append_event
 from perigrid.live.models import STANDARD_BANDS, ModelEntry
 from perigrid.live.rundir import RunDirectory
-from perigrid.node.records import ShardAccepted, ShardFailed
+from perigrid.node.records import JobEnded
 from perigrid.node.replies import Admitted
-from perigrid.report.outcome import Handed, Outcome, outcome_of
+from perigrid.report.outcome import Outcome, outcome_of
 from perigrid.scenario.draft import refuse_unknown
+from perigrid.units import MIB
 
 SETTLING_LIMIT_S = 60.0
 """Longest that a job waits for a run that has just come up; it can run without, only later than it might."""
@@ -45,6 +48,9 @@ SETTLING_LIMIT_S = 60.0
 SETTLING_LOOK_S = 0.2
 JOB_ID_LETTERS = 8
 """Random letters of a job id that perigrid chooses."""
+
+MAX_HELD_BYTES = 2048 * MIB
+"""Most bytes of outputs that are held for a reduction; merging by votes holds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,8 @@ class Settling:
     """The run is up and not settled yet; the job waits until it is."""
 
 
-RunEvent = Settling | Started | JobEvent
+RunEvent = Settling | Started | JobEvent | ShardResult
+"""What is heard of a job: a ShardResult follows each Delivered that was not handed on before."""
 
 
 def read_job(path: Path) -> dict[str, Any]:
@@ -102,7 +109,7 @@ def complete(wish: Mapping[str, Any], run: RunDirectory) -> JobSpec:
         fitting = [name for name, entry in models.items() if misfit(entry, capture) is None]
         if not fitting:
             raise ModelError(
-                f"none of this constellation's models ({', '.join(models)}) gives masks of {dataset}: name "
+                f"none of this constellation's models ({', '.join(models)}) fits {dataset}: name "
                 "others in the scenario's `models`, such as tinycloud, and bring it up again."
             )
         given["model"] = fitting[0]
@@ -118,8 +125,13 @@ def complete(wish: Mapping[str, Any], run: RunDirectory) -> JobSpec:
 
 def misfit(entry: ModelEntry, capture: Capture) -> str | None:
     """Why a model cannot work on a dataset's captures; None when it can."""
+    if capture.is_stack:
+        return _misfit_of_tiles(entry, capture)
     if entry.mask is None:
-        return f"model {entry.name} gives no mask, so it cannot run as a job: choose one that does."
+        return (
+            f"model {entry.name} gives no mask, so it cannot work on the scene {capture.dataset}: choose one that "
+            "does, or give tiles of its own shape as a .npy file."
+        )
     needed = max(STANDARD_BANDS.index(band) for band in entry.bands) + 1
     if needed > capture.bands:
         return (
@@ -134,94 +146,134 @@ def misfit(entry: ModelEntry, capture: Capture) -> str | None:
     return None
 
 
-def tile_px(capture: Capture) -> int:
-    """Side of a capture's tiles: its lowest tile ends where it ends."""
-    return capture.height_px - max(capture.rows)
+def _misfit_of_tiles(entry: ModelEntry, capture: Capture) -> str | None:
+    """Why a model cannot take a stack's tiles one by one; None when it can."""
+    from perigrid.live.forms import has_batch_axis
 
-
-class Merger:
-    """Gathers a job's endings and merges their masks. What is handed on twice is counted and not merged."""
-
-    def __init__(self, captures: tuple[Capture, ...]) -> None:
-        places = {
-            tile: (capture.first_row + row, column)
-            for capture in captures
-            for tile, row, column in zip(capture.tiles, capture.rows, capture.columns, strict=True)
-        }
-        # Tiles are numbered from 0 over a whole dataset, so their places in order are the reducer's windows.
-        self._places = [places[tile] for tile in sorted(places)]
-        self._tile_px = tile_px(captures[0])
-        height = max(capture.first_row + capture.height_px for capture in captures)
-        windows = np.array(self._places, np.int32)
-        self.reducer = VoteReducer(height, captures[0].width_px, self._tile_px, windows)
-        self.endings: dict[int, tuple[ShardAccepted | ShardFailed, int]] = {}
-        self.repeated = 0
-
-    def take(self, delivered: Delivered) -> None:
-        """Take one ending. ProtocolError for a result that is not as long as its tiles' masks."""
-        ending, tiles = delivered.row.ending, delivered.row.tiles
-        if ending.shard in self.endings:
-            self.repeated += 1
-            return
-        self.endings[ending.shard] = (ending, len(tiles))
-        if isinstance(ending, ShardFailed):
-            return
-        size = self._tile_px**2 // PIXELS_PER_BYTE
-        if len(delivered.result) != size * len(tiles) or max(tiles) >= len(self._places):
-            raise ProtocolError(
-                f"shard {ending.shard} of job {ending.job} came with {len(delivered.result)} bytes for tiles "
-                f"{tiles}: {size} a tile were expected; see ground/ in the run directory."
-            )
-        packed = np.frombuffer(delivered.result, np.uint8).reshape(len(tiles), size)
-        for tile, mask in zip(tiles, packed, strict=True):
-            self.reducer.add(tile, self._places[tile], mask)
-
-    def handed(self, elapsed_s: float) -> Handed:
-        """What was handed on, and the merged mask's facts."""
-        return Handed(
-            endings=tuple(self.endings.values()),
-            repeated=self.repeated,
-            result_sha256=self.reducer.sha256(),
-            coverage_error=self.reducer.coverage_error(),
-            elapsed_s=elapsed_s,
+    if len(entry.inputs) != 1:
+        names = ", ".join(tensor.name for tensor in entry.inputs)
+        return f"model {entry.name} has the inputs {names}, and a tile is one: choose a model with one input."
+    tensor = entry.inputs[0]
+    if tensor.dtype != capture.dtype:
+        return (
+            f"model {entry.name} takes {tensor.dtype} and the tiles of {capture.dataset} are {capture.dtype}: convert "
+            "them with numpy's astype and save them again."
         )
+    item = tensor.shape[1:] if has_batch_axis(tensor) else tensor.shape
+    fits = len(item) == len(capture.item_shape) and all(
+        wanted in (-1, size) for wanted, size in zip(item, capture.item_shape, strict=True)
+    )
+    if not fits:
+        return (
+            f"model {entry.name} takes {list(tensor.shape)} and the tiles of {capture.dataset} are "
+            f"{list(capture.item_shape)} each: a tile is one item of a batch, so save them as [N, ...] with the "
+            "shape of the model's input behind N (-1 is any size)."
+        )
+    return None
 
 
-def run_job(
+def perform(
     run: RunDirectory,
     spec: JobSpec,
     on: Callable[[RunEvent], None],
+    reduction: Reduction,
     out: Path | None = None,
+    parquet: bool = False,
     limit_s: float = MAX_JOB_S,
-) -> tuple[Outcome, Merger]:
-    """Run a job to its end, merge its masks and keep mask.npz and outcome.json in results/JOB/, or in `out`.
+) -> JobResult:
+    """Run a job to its end, reduce it, and keep the result in results/JOB/ of the run, and in `out` too where given.
 
-    `on` hears of everything as it happens. Raises what `JobClient.run` raises; failed shards are in the
-    outcome.
+    `on` hears of everything as it happens. Raises what `JobClient.run`, `check_folder` and the reduction raise; failed
+    shards are in the result. Where a reduction of the user's own fails, the outputs are kept as with "none".
     """
-    info = run.read()
-    merger = Merger(read_config(run.path).catalogue.of(spec.dataset))
-    admissions: list[Admitted] = []
-    with SupervisorClient(run) as supervisor, JobClient(info.jobs, run.is_up) as client:
-        before = settled(supervisor, on)
+    if out is not None:
+        check_folder(out, parquet)
+    config = read_config(run.path)
+    captures = config.catalogue.of(spec.dataset)
+    reduction = reduction.fitting(captures[0])
+    gathering = Gathering(spec, config, merger_of(captures), reduction.keeps_outputs)
+    outcome = gathering.watch(run, on, limit_s)
+    tiles, folder = gathering.tiles(), run.path / "results" / spec.job
+    try:
+        made = reduced(reduction, tiles, gathering.merger)
+    except UsageError:
+        plain = reduced(Reduction(NONE), tiles, gathering.merger)
+        for kept in (folder, *([] if out is None else [out])):
+            save(kept, JobResult(outcome, tiles, plain, folder), parquet)
+        raise
+    result = JobResult(outcome, tiles, made, folder)
+    save(folder, result, False)
+    if out is not None:
+        save(out, result, parquet)
+    return result
 
-        def hear(event: JobEvent) -> None:
-            if isinstance(event, Admitted):
-                admissions.append(event)
-                on(Started(spec, event, before))
-                return
-            if isinstance(event, Delivered):
-                merger.take(event)
-            on(event)
 
-        start_s = time.monotonic()
-        ending = client.run(spec, hear, limit_s)
-        elapsed_s = time.monotonic() - start_s
-        after = supervisor.status()
-    handed = merger.handed(elapsed_s)
-    outcome = outcome_of(spec, admissions[0], ending, handed, len(info.satellites), before, after)
-    keep(out if out is not None else run.path / "results" / spec.job, outcome, merger)
-    return outcome, merger
+class Gathering:
+    """Hears a job to its end: merges what arrives, and hands it on as results for people."""
+
+    def __init__(self, spec: JobSpec, config: RunConfig, merger: Merger, keep_outputs: bool) -> None:
+        self.merger = merger
+        self._spec = spec
+        self._satellites = config.scenario.satellite_names
+        found = [file.sources for file in config.inputs if file.kind == "data" and file.name == spec.dataset]
+        self._sources = found[0] if found else ()
+        self._keep_outputs = keep_outputs
+        self._held_bytes = 0
+        self._admitted: Admitted | None = None
+        self._naming = Naming(self._satellites, self._sources, 0.0)
+        self._tiles: list[TileResult] = []
+
+    def watch(self, run: RunDirectory, on: Callable[[RunEvent], None], limit_s: float) -> Outcome:
+        """Submit the job and watch it to its end; its outcome, which is noted in the event log too."""
+        info = run.read()
+        with SupervisorClient(run) as supervisor, JobClient(info.jobs, run.is_up) as client:
+            before = settled(supervisor, on)
+            start_s = time.monotonic()
+            ending = client.run(self._spec, lambda event: self._hear(event, before, on), limit_s)
+            elapsed_s = time.monotonic() - start_s
+            after = supervisor.status()
+        return self._outcome(run, ending, elapsed_s, before, after)
+
+    def tiles(self) -> tuple[TileResult, ...]:
+        """All tiles that have ended, in order."""
+        return tuple(sorted(self._tiles, key=lambda tile: tile.tile))
+
+    def _hear(self, event: JobEvent, before: RunStatus, on: Callable[[RunEvent], None]) -> None:
+        if isinstance(event, Admitted):
+            self._admitted = event
+            self._naming = Naming(self._satellites, self._sources, event.admitted_sky_s)
+            on(Started(self._spec, event, before))
+            return
+        on(event)
+        if isinstance(event, Delivered):
+            self._take(event, on)
+
+    def _take(self, delivered: Delivered, on: Callable[[RunEvent], None]) -> None:
+        outputs = self.merger.take(delivered)
+        if outputs is None:
+            return
+        shard = self._naming.shard_result(delivered.row.ending, delivered.row.tiles, outputs)
+        if self._keep_outputs:
+            self._held_bytes += len(delivered.result)
+            if self._held_bytes > MAX_HELD_BYTES:
+                raise DataError(
+                    f"the outputs of job {self._spec.job} are more than {MAX_HELD_BYTES} bytes, which is what is held "
+                    "for a reduction; cut the data into several jobs, or take a model that gives less a tile."
+                )
+            self._tiles += shard.tiles
+        else:
+            self._tiles += [replace(tile, output=None) for tile in shard.tiles]
+        on(shard)
+
+    def _outcome(
+        self, run: RunDirectory, ending: JobEnded, elapsed_s: float, before: RunStatus, after: RunStatus
+    ) -> Outcome:
+        if self._admitted is None:
+            raise Bug(f"job {self._spec.job} has ended and was never admitted.")
+        handed = self.merger.handed(elapsed_s)
+        outcome = outcome_of(self._spec, self._admitted, ending, handed, len(self._satellites), before, after)
+        append_event(run.path, ending.ended_sky_s, "client", "outcome", msgspec.to_builtins(outcome))
+        return outcome
 
 
 def settled(supervisor: SupervisorClient, on: Callable[[RunEvent], None]) -> RunStatus:
@@ -234,17 +286,3 @@ def settled(supervisor: SupervisorClient, on: Callable[[RunEvent], None]) -> Run
         time.sleep(SETTLING_LOOK_S)
         status = supervisor.status()
     return status
-
-
-def keep(folder: Path, outcome: Outcome, merger: Merger) -> None:
-    """Write mask.npz (`mask` uint8 [H,W]) and outcome.json; EnvironmentProblem where that is not possible."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(folder / "mask.npz", mask=merger.reducer.mask())
-        text = msgspec.json.format(msgspec.json.encode(outcome), indent=1)
-        (folder / "outcome.json").write_bytes(text + b"\n")
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"the result could not be written to {folder} ({error.strerror}); name another folder with "
-            f"--out, and run the job again as --job {outcome.job}."
-        ) from error

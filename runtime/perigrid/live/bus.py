@@ -15,7 +15,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 import zmq
@@ -28,7 +28,7 @@ from perigrid.live.lateness import LatenessMeter
 from perigrid.live.loop import Loop
 from perigrid.mesh.channel import MAX_QUEUED_FRAMES, Channel, Departure, loss_seed, lost
 from perigrid.mesh.plan import ContactPlan
-from perigrid.mesh.topology import Link, LinkKind
+from perigrid.mesh.topology import Link
 from perigrid.node.actions import Note
 from perigrid.node.blobs import Piece
 from perigrid.node.frames import CustodyAck, Frame, Priority, Probe, Replica, flow_of, size_on_link_bytes
@@ -81,8 +81,6 @@ class Arrival:
 class BusCounts:
     """What this host has sent and refused."""
 
-    bytes_by_kind: dict[LinkKind, int] = field(default_factory=dict)
-    replica_bytes: int = 0
     lost: int = 0
     bad: int = 0
     dropped: int = 0
@@ -96,6 +94,7 @@ class _Direction:
     seed: bytes
     sequence: int = 0
     size_bytes: int = 0
+    replica_bytes: int = 0
     noted_bytes: int = 0
     pump_s: float = float("inf")
 
@@ -185,6 +184,7 @@ class Bus:
                 "b": names[link.other(sender)],
                 "kind": link.kind.name.lower(),
                 "bytes": direction.size_bytes,
+                "replica_bytes": direction.replica_bytes,
                 "frames": direction.sequence,
                 "process": self._name,
                 "pid": os.getpid(),
@@ -236,9 +236,8 @@ class Bus:
         size = size_on_link_bytes(frame)
         direction.size_bytes += size
         self._note_traffic_soon()
-        self.counts.bytes_by_kind[link.kind] = self.counts.bytes_by_kind.get(link.kind, 0) + size
         if isinstance(frame.body, Replica):
-            self.counts.replica_bytes += size
+            direction.replica_bytes += size
         if lost(direction.sequence, direction.seed, self._losses[link.kind]):
             self.counts.lost += 1
             return

@@ -50,7 +50,7 @@ def stow(
     files, inputs, preloaded = _stow_models(run, models, store)
     captures: list[Capture] = []
     for source in data:
-        name = dataset_name(source)
+        name = source.name
         if any(capture.dataset == name for capture in captures):
             raise ScenarioError(f"data {source.label}: two datasets have the name {name!r}; rename one's file.")
         if source.file is not None and is_stack(source.file):
@@ -78,7 +78,7 @@ def stow(
 
 def is_on_board(config: RunConfig, source: DataSource) -> bool:
     """Whether these very data are on board; UsageError where others of that name are."""
-    name = dataset_name(source)
+    name = source.name
     known = next((file for file in config.inputs if file.kind == "data" and file.name == name), None)
     if known is None:
         return False
@@ -106,11 +106,6 @@ def model_on_board(config: RunConfig, name: str) -> str | None:
     if not path.is_file() or file_sha256(path) != known.sha256:
         raise UsageError(f"another model named {path.stem!r} is on board (of {known.label}); rename {name}.")
     return known.name
-
-
-def dataset_name(source: DataSource) -> str:
-    """What a data source is called on board."""
-    return Path(source.label).stem
 
 
 def _stow_models(
@@ -153,7 +148,7 @@ def _keep_scene(run: RunDirectory, source: DataSource, scene: Scene) -> InputFil
     path = Path(scene.source)
     if source.file is not None:
         path = _copy(path, run.path / "inputs" / path.name)
-    return InputFile(kind="data", name=dataset_name(source), label=source.label, sha256=scene.sha256, path=str(path))
+    return InputFile(kind="data", name=source.name, label=source.label, sha256=scene.sha256, path=str(path))
 
 
 def _scene_shares(source: DataSource, scene: Scene, mesh: Mesh) -> tuple[Capture, ...]:
@@ -165,7 +160,7 @@ def _scene_shares(source: DataSource, scene: Scene, mesh: Mesh) -> tuple[Capture
         raise DataError(f"data source {source.label}: no tile fits; lower tile_px or raise tiles.")
     pairs = [(int(row), int(column)) for row, column in corners]
     return share_out(
-        dataset_name(source),
+        source.name,
         (bands, height, width),
         pairs,
         source.tile_px,
@@ -178,7 +173,7 @@ def _scene_shares(source: DataSource, scene: Scene, mesh: Mesh) -> tuple[Capture
 def _stack_shares(source: DataSource, stack: Stack, mesh: Mesh) -> tuple[Capture, ...]:
     count = len(stack.tiles) if source.tiles is None else min(source.tiles, len(stack.tiles))
     return share_out_stack(
-        dataset_name(source),
+        source.name,
         count,
         stack.dtype,
         stack.tiles.shape[1:],

@@ -17,7 +17,6 @@ import grpc
 
 from perigrid.errors import PerigridError
 from perigrid.live.host import Host
-from perigrid.mesh.topology import LinkKind
 from perigrid.node.satellite import Satellite
 from perigrid.node.terminals import Overlay
 from perigrid.units import NodeId
@@ -124,9 +123,6 @@ def _state(host: Host, errors: bool) -> protocol.HostState:
         worst_inference_late_s=late.worst_inference_s,
         frames_hold=late.frames_hold,
         inferences_hold=late.inferences_hold,
-        laser_bytes=counts.bytes_by_kind.get(LinkKind.LASER, 0),
-        ground_bytes=counts.bytes_by_kind.get(LinkKind.RADIO, 0),
-        replica_bytes=counts.replica_bytes,
         nodes=[driver.name for driver in host.drivers.values()],
         captures=[
             f"{driver.name}:{capture}"

@@ -55,7 +55,10 @@ class EventLog:
         if trace:
             line["trace"] = trace
         line.update(fields)
-        self._buffer += self._encoder.encode(line) + b"\n"
+        encoded = self._encoder.encode(line)
+        if len(encoded) > MAX_LINE_BYTES:
+            encoded = self._encoder.encode({**_head(line), "left_out_bytes": len(encoded)})
+        self._buffer += encoded + b"\n"
         if len(self._buffer) >= FLUSH_BYTES:
             self.flush()
 
@@ -82,6 +85,11 @@ class EventLog:
         os.close(self._descriptor)
 
 
+def _head(line: dict[str, Any]) -> dict[str, Any]:
+    """What of an event stays when the rest is too long for a line."""
+    return {key: line[key] for key in ("t", "wall", "node", "what", "trace") if key in line}
+
+
 def append_event(folder: Path, sky_s: float, node: str, what: str, fields: Mapping[str, Any]) -> None:
     """Append one event from outside of the run's processes: the launcher's first line, a client's outcome."""
     log = EventLog(folder, node)
@@ -102,6 +110,18 @@ def read_events(folder: Path) -> Iterator[dict[str, Any]]:
 def follow_events(folder: Path, goes_on: Callable[[], bool]) -> Iterator[dict[str, Any]]:
     """As `read_events`, and then those to come, as long as `goes_on` says so."""
     return _events(folder, goes_on)
+
+
+def follow_lines(folder: Path, place: int) -> tuple[list[dict[str, Any]], int]:
+    """The events that begin at a place of the file, in bytes, and the place behind them; none where there is no file."""
+    try:
+        with (folder / EVENT_LOG_FILE).open("rb") as file:
+            file.seek(place)
+            text = file.read()
+    except FileNotFoundError:
+        return [], place
+    whole = text[: text.rfind(b"\n") + 1]
+    return [msgspec.json.decode(line) for line in whole.splitlines()], place + len(whole)
 
 
 def _events(folder: Path, goes_on: Callable[[], bool]) -> Iterator[dict[str, Any]]:

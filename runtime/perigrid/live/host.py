@@ -16,7 +16,6 @@ from perigrid.errors import EnvironmentProblem, UsageError
 from perigrid.live.blobs import held as held_blob
 from perigrid.live.blobs import mapped
 from perigrid.live.bus import Bus
-from perigrid.live.cargo import dataset_name
 from perigrid.live.clock import ClockPage
 from perigrid.live.config import RunConfig, map_segment, open_plan, read_config, read_overlay, segment_path
 from perigrid.live.devices import Device, PayloadGroup
@@ -167,7 +166,7 @@ class Host:
         models = tuple(name for name in config.model_names if name not in self.config.model_names)
         known = {capture.name for capture in self.config.catalogue.captures}
         captures = tuple(c for c in config.catalogue.captures if c.name not in known)
-        preloaded = {dataset_name(source) for source in config.loaded if source.preload_replicas}
+        preloaded = {source.name for source in config.loaded if source.preload_replicas}
         self.config = config
         for driver in list(self.drivers.values()):
             held: tuple[tuple[str, Blob], ...] = ()
@@ -188,7 +187,7 @@ class Host:
                 self.drivers[node].feed(Loaded((), (), (), names))
 
     def _replicate(self, driver: NodeDriver, machine: Satellite) -> None:
-        sources = {dataset_name(source): source for source in self.config.scenario.data}
+        sources = {source.name: source for source in self.config.scenario.data}
         for capture in self.config.catalogue.captures:
             source = sources.get(capture.dataset)
             preloaded = source is not None and source.preload_replicas

@@ -7,6 +7,7 @@ from typing import Any
 from perigrid.live.constellation import Constellation
 from perigrid.live.lateness import TOLERANCE_S, Lateness
 from perigrid.live.rundir import RunInfo
+from perigrid.live.traffic import Traffic
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.topology import LinkKind
 
@@ -47,14 +48,16 @@ def lateness_fields(late: Lateness) -> dict[str, Any]:
 
 
 def status(
-    constellation: Constellation, plan: ContactPlan, info: RunInfo, service_s: dict[str, float]
+    constellation: Constellation, plan: ContactPlan, info: RunInfo, service_s: dict[str, float], traffic: Traffic
 ) -> dict[str, Any]:
     """What `perigrid status --json` prints."""
     import msgspec
 
     config, mesh = constellation.config, constellation.mesh
     sky_s = constellation.clock.now_s()
+    # Asked first: whoever answers has written into the event log what its links have carried.
     states = constellation.states()
+    traffic.read()
     late = lateness_of(states)
     links = []
     for link in plan.links:
@@ -85,12 +88,12 @@ def status(
         "satellites_lost": sorted(constellation.dead_satellites),
         "valid_for_latency": None if config.free else late.valid,
         "lateness": lateness_fields(late),
-        "bytes_over_lasers": sum(s.laser_bytes for s in states),
-        "bytes_over_ground_links": sum(s.ground_bytes for s in states),
+        "bytes_over_lasers": traffic.bytes_over("laser"),
+        "bytes_over_ground_links": traffic.bytes_over("radio"),
         "frames_lost": sum(s.frames_lost for s in states),
         "frames_dropped": sum(s.frames_dropped for s in states),
         "frames_refused": sum(s.frames_refused for s in states),
-        "bytes_of_replicas": sum(s.replica_bytes for s in states),
+        "bytes_of_replicas": traffic.replica_bytes(),
         "device": {"name": device.name, "kind": device.kind, "slots": device.slots, "service_s": service_s},
         "cpu_s": round(sum(s.busy_cpu_s for s in states), 3),
         "plan_horizon_s": plan.horizon_s,

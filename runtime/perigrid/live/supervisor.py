@@ -44,6 +44,7 @@ from perigrid.live.eventlog import EventLog
 from perigrid.live.rundir import RUN_VERSION, RunDirectory, RunInfo, SatelliteInfo
 from perigrid.live.service_times import check_device, write_service_times
 from perigrid.live.status import status
+from perigrid.live.traffic import Traffic
 from perigrid.mesh.plan import SEGMENT_S, ContactPlan, compute_segment
 from perigrid.scenario.model import Fault
 from perigrid.wire.generated import control_pb2 as protocol
@@ -74,6 +75,8 @@ class Supervisor:
         self._settle_until_s: float | None = None
         self._settle_look_s = 0.0
         self._loading = threading.Lock()
+        self.asking = threading.Lock()
+        self.traffic = Traffic(self.folder)
         self._loaded: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._launcher = reports_to_launcher
         self._reports, write_end = os.pipe()
@@ -342,7 +345,10 @@ class SupervisorService(protocol_grpc.SupervisorServicer):
     def Status(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """How everything is."""
         supervisor = self._supervisor
-        found = status(self._constellation, supervisor.plan, supervisor.info(), supervisor.service_s)
+        with supervisor.asking:
+            found = status(
+                self._constellation, supervisor.plan, supervisor.info(), supervisor.service_s, supervisor.traffic
+            )
         found["settled"] = supervisor.settled
         return protocol.RunStatus(json=msgspec.json.encode(found).decode())
 

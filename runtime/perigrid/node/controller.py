@@ -117,7 +117,12 @@ class Controller:
             case FrameArrived(link, frame):
                 actions, mine = self.relay.arrived(now, link, frame)
                 message = self._assembler.add(mine) if mine is not None else None
-                return actions + self._message(now, message) if message is not None else actions
+                if message is not None:
+                    return actions + self._message(now, message)
+                if mine is not None and isinstance(mine.body, Result):
+                    # A part of a result: it is on its way, however long that takes.
+                    self._renew(now, mine.source, mine.body.job, (mine.body.shard,))
+                return actions
             case Kept():
                 return self._kept(now, event)
             case RowDurable() | AckDue() | JobDurable():
@@ -195,9 +200,7 @@ class Controller:
             case Alive(captures, working):
                 self.dispatcher.holds(message.source, captures)
                 for name, shards in working:
-                    ledger = self._ledger(name)
-                    if ledger is not None:
-                        self.dispatcher.renew(now, ledger, message.source, shards)
+                    self._renew(now, message.source, name, shards)
                 return self._trusted(now, message.source) + self._dispatch(now)
             case LinkAdvert():
                 return self._dispatch(now, paths_changed=True)
@@ -208,6 +211,11 @@ class Controller:
         """The ledger of a job, or of a request under way."""
         job = self.jobs.get(name)
         return job.ledger if job is not None else self.requests.ledger(name)
+
+    def _renew(self, now: Now, satellite: NodeId, name: str, shards: tuple[int, ...]) -> None:
+        ledger = self._ledger(name)
+        if ledger is not None:
+            self.dispatcher.renew(now, ledger, satellite, shards)
 
     def _trusted(self, now: Now, satellite: NodeId) -> list[Action]:
         if satellite in self.dispatcher.suspects:

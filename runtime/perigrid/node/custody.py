@@ -4,6 +4,9 @@ Each node keeps what it sent over a link until the other end acknowledges custod
 credits: only so many unacknowledged bulk bytes may be under way on a link, which bounds every queue behind it. A link
 that stays silent is given up for the frame, whatever is heard over it (it may be broken one way only).
 
+Frames of one transfer leave in order, and take turns with those of others: the time of a frame runs only from when the
+one before it has arrived, since until then it may only have been waiting for its turn.
+
 The receiving side tells duplicates by number, for ever within one boot of the sender, never by a window of time.
 """
 
@@ -15,8 +18,9 @@ import msgspec
 
 from perigrid.mesh.fair import FairQueue
 from perigrid.mesh.plan import LinkState
-from perigrid.node.frames import Frame, Priority, size_on_link_bytes
+from perigrid.node.frames import Frame, Priority, flow_of, size_on_link_bytes
 from perigrid.node.transfers import MAX_CHUNK_BYTES
+from perigrid.units import NodeId
 
 MIN_WINDOW_BYTES = 2 * MAX_CHUNK_BYTES
 MAX_WINDOW_BYTES = 192 * MAX_CHUNK_BYTES
@@ -34,6 +38,7 @@ class Held:
     frame: Frame
     size_bytes: int
     due_s: float
+    timeout_s: float
     tries: int
 
 
@@ -44,6 +49,7 @@ class Outgoing:
     boot: int
     number: int = 0
     held: dict[int, Held] = field(default_factory=dict)
+    flows: dict[tuple[NodeId, int], dict[int, None]] = field(default_factory=dict)
     bulk_bytes: int = 0
     backlog: FairQueue[Frame] = field(default_factory=FairQueue)
 
@@ -55,28 +61,51 @@ class Outgoing:
         """Take custody of a frame for sending; the frame as it goes out."""
         self.number += 1
         size = size_on_link_bytes(frame)
-        timeout_s = 2 * state.delay_s + 8 * window_bytes(state) / state.rate_bps + TIMEOUT_MARGIN_S
+        timeout_s = tries * (2 * state.delay_s + 8 * window_bytes(state) / state.rate_bps + TIMEOUT_MARGIN_S)
         oldest = next(iter(self.held), self.number)
         sent = msgspec.structs.replace(frame, boot=self.boot, custody=self.number, floor=oldest)
-        self.held[self.number] = Held(frame, size, now_s + timeout_s * tries, tries)
+        self.held[self.number] = Held(frame, size, now_s + timeout_s, timeout_s, tries)
+        self.flows.setdefault(flow_of(frame), {})[self.number] = None
         if frame.priority is Priority.BULK:
             self.bulk_bytes += size
         return sent
 
-    def acknowledged(self, number: int) -> bool:
+    def acknowledged(self, number: int, now_s: float) -> bool:
         """Give custody up; False where it was not held."""
-        return self.release(number) is not None
+        held = self.held.get(number)
+        if held is None:
+            return False
+        flow = flow_of(held.frame)
+        was_first = next(iter(self.flows[flow])) == number
+        self.release(number)
+        if was_first and flow in self.flows:
+            # The next one of the transfer has its turn now.
+            following = self.held[next(iter(self.flows[flow]))]
+            following.due_s = max(following.due_s, now_s + following.timeout_s)
+        return True
 
     def release(self, number: int) -> Held | None:
         """Take a frame out of custody."""
         held = self.held.pop(number, None)
-        if held is not None and held.frame.priority is Priority.BULK:
+        if held is None:
+            return None
+        flow = flow_of(held.frame)
+        del self.flows[flow][number]
+        if not self.flows[flow]:
+            del self.flows[flow]
+        if held.frame.priority is Priority.BULK:
             self.bulk_bytes -= held.size_bytes
         return held
 
     def overdue(self, now_s: float) -> list[int]:
-        """Numbers whose acknowledgement should have come."""
-        return [n for n, held in self.held.items() if held.due_s <= now_s]
+        """Numbers whose acknowledgement should have come; behind one that may still come, nothing is overdue."""
+        found: list[int] = []
+        for numbers in self.flows.values():
+            for number in numbers:
+                if self.held[number].due_s > now_s:
+                    break
+                found.append(number)
+        return sorted(found)
 
     def earliest_due_s(self) -> float:
         """When the first acknowledgement is overdue; infinite when nothing is held."""
@@ -86,6 +115,7 @@ class Outgoing:
         """Everything held or waiting, for another way; nothing is left."""
         frames = [held.frame for held in self.held.values()] + list(self.backlog)
         self.held.clear()
+        self.flows.clear()
         self.backlog.clear()
         self.bulk_bytes = 0
         return frames

@@ -20,7 +20,7 @@ from perigrid.node.events import Now
 from perigrid.node.frames import Assign, Priority
 from perigrid.node.relay import Relay
 from perigrid.node.transfers import chunk_bytes
-from perigrid.units import NodeId
+from perigrid.units import MIB, NodeId
 
 WAKE_LEASES = "controller/leases"
 MAX_LEASED_SHARDS_PER_SATELLITE = 64
@@ -29,6 +29,8 @@ UNREACHABLE_GRACE_S = 0.5
 """How much longer the lease of a satellite lasts that faults have cut off: its last results may be on their way."""
 
 MAX_ALTERNATIVE_HOLDERS = 8
+MAX_INPUT_BYTES = 256 * MIB
+"""Inputs of requests that are under way at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Work:
     """What is to be placed: a job's shards, or a request's one with its input.
 
     For a request: `satellite` is the one that shall do it (None: any), `nearest` prefers the nearest to the least busy,
-    `refused` are those that could not.
+    `refused` are those that could not, and `asked` those that may have it in hand, with when they were asked (local).
     """
 
     ledger: Ledger
@@ -55,6 +57,7 @@ class Work:
     satellite: NodeId | None = None
     nearest: bool = False
     refused: dict[NodeId, None] = field(default_factory=dict)
+    asked: dict[NodeId, float] = field(default_factory=dict)
 
 
 class Dispatcher:
@@ -70,6 +73,7 @@ class Dispatcher:
         self._owners: dict[str, NodeId] = {}
         self.learn(catalogue.captures)
         self._leased: dict[NodeId, int] = {}
+        self._uploading: list[Work] = []
         self._wake_s = float("inf")
 
     @property
@@ -123,7 +127,7 @@ class Dispatcher:
             if paths_changed:
                 self._shorten(now, ledger, paths)
             self._expire(now, ledger, paths, actions)
-        self._count(ledgers)
+        self._count(works)
         for work in works:
             self._assign(now, work, epoch, paths, actions, spent)
         self._arm(now, ledgers, actions)
@@ -155,11 +159,12 @@ class Dispatcher:
             fields: dict[str, str | int | float] = {"job": ledger.spec.job, "shard": index}
             actions.append(Note("lease-expired", 0, {**fields, "satellite": self._names[lease.satellite]}))
 
-    def _count(self, ledgers: list[Ledger]) -> None:
+    def _count(self, works: list[Work]) -> None:
         self._leased = {}
-        for ledger in ledgers:
-            for lease in ledger.leases.values():
+        for work in works:
+            for lease in work.ledger.leases.values():
                 self._leased[lease.satellite] = self._leased.get(lease.satellite, 0) + 1
+        self._uploading = [work for work in works if work.input is not None and work.ledger.leases]
 
     def _assign(
         self,
@@ -171,8 +176,6 @@ class Dispatcher:
         spent: list[tuple[Ledger, int, str]],
     ) -> None:
         ledger = work.ledger
-        # A request's lease begins to count when its input can be there.
-        upload_s = 0.0 if work.input is None else 8 * work.input.length / self._config.slowest_rate_bps
         batches: dict[NodeId, list[tuple[Shard, int]]] = {}
         for capture, waiting in ledger.open.items():
             for index in list(waiting):
@@ -184,11 +187,36 @@ class Dispatcher:
                     break
                 path = self._path(now, satellite, paths)
                 delay_s = path.delay_s if isinstance(path, Path) else 0.0
+                # A request's lease begins to count when its input can be there.
+                upload_s = 0.0 if work.input is None else self._share_way_up(now, work, work.input.length, paths)
                 lease = ledger.lease(index, satellite, now.local_s + self.lease_s + 2 * (delay_s + upload_s))
                 self._leased[satellite] = self._leased.get(satellite, 0) + 1
+                if work.input is not None:
+                    work.asked[satellite] = now.local_s
+                    self._uploading.append(work)
                 batches.setdefault(satellite, []).append((ledger.shards[index], lease.attempt))
         for satellite, batch in batches.items():
             actions += self._say_assign(now, work, epoch, satellite, batch)
+
+    def _share_way_up(self, now: Now, new: Work, size_bytes: int, paths: dict[NodeId, Path | NoPath]) -> float:
+        """One more input goes up; how long that may take, s. Transfers take turns on a link, so that each one of those
+        under way takes longer by at most its own size: their leases last as much longer.
+        """
+        total_bytes = size_bytes
+        for work in self._uploading:
+            lease = work.ledger.leases.get(0)
+            if work is new or work.input is None or lease is None:
+                continue
+            shared_bytes = min(work.input.length, size_bytes)
+            total_bytes += shared_bytes
+            if isinstance(self._path(now, lease.satellite, paths), Path):
+                longest_s = self.lease_s + 2 * self._upload_s(MAX_INPUT_BYTES)
+                until_s = min(lease.expires_s + self._upload_s(shared_bytes), work.asked[lease.satellite] + longest_s)
+                work.ledger.renew(0, lease.satellite, max(lease.expires_s, until_s))
+        return self._upload_s(total_bytes)
+
+    def _upload_s(self, size_bytes: int) -> float:
+        return 8 * size_bytes / self._config.slowest_rate_bps
 
     def _place(self, now: Now, work: Work, capture: str, paths: dict[NodeId, Path | NoPath]) -> NodeId | None:
         def can_take(satellite: NodeId) -> bool:
@@ -204,7 +232,8 @@ class Dispatcher:
 
         if work.input is not None:
             wanted = self._config.satellites if work.satellite is None else (work.satellite,)
-            able = [s for s in wanted if s not in work.refused]
+            # Where all have refused, the bound on failures ends it, not a wait for nobody.
+            able = [s for s in wanted if s not in work.refused] or wanted
             return place_request(able, can_take, self.suspects, queued, delay_s, work.nearest)
         return place(self._owners[capture], self._holders[capture], can_take, self.suspects, queued)
 

@@ -68,6 +68,7 @@ class Relay:
         self.told_dead: dict[Link, float] = {}
         self.waiting: list[Waiting] = []
         self._lost: dict[Link, None] = {}
+        self._changed_s: dict[Link, float] = {}
         self._advised_s: dict[Link, float] = {}
         self._dead: frozenset[Link] = frozenset()
         self._outgoing: dict[Link, Outgoing] = {}
@@ -108,6 +109,9 @@ class Relay:
                 actions += self._advised(now, frame.body)
                 return actions, (frame if self.node == self.ground else None)
             return actions, frame
+        if isinstance(frame.body, LinkAdvert) and frame.body.link in self.told_dead and frame.body.up:
+            # Good news may be read in passing. Bad news may not: what brings the good one later need not pass here.
+            actions += self._advised(now, frame.body)
         if frame.hop_limit <= 0:
             actions.append(Note("hop-limit", frame.trace, {"destination": frame.destination}))
             return actions, None
@@ -125,6 +129,7 @@ class Relay:
         actions: list[Action] = [Note("link-up", 0, _ends(link))]
         if was_lost:
             actions += self._advertise(now, link, True)
+            actions += self._brief(now, link.other(self.node), link)
         return actions + self._retry(now, returned=link)
 
     def link_down(self, now: Now, link: Link, planned: bool) -> list[Action]:
@@ -240,7 +245,7 @@ class Relay:
         if outgoing is None or boot != self.sender.boot:
             return []
         for number in ack.numbers:
-            outgoing.acknowledged(number)
+            outgoing.acknowledged(number, now.local_s)
         actions: list[Action] = []
         self._use_credit(now, link, outgoing, actions)
         self._arm_custody(now, actions)
@@ -283,7 +288,13 @@ class Relay:
             self._custody_wake_s = due_s
             actions.append(WakeAt(WAKE_CUSTODY, due_s, lazy=True))
 
+    def _brief(self, now: Now, neighbour: NodeId, over: Link) -> list[Action]:
+        """Tell a neighbour that could not be told how the own links changed: what it knows may not be so any more."""
+        bodies = [LinkAdvert(own, own in self.up, since) for own, since in self._changed_s.items() if own != over]
+        return self.submit(now, [f for body in bodies for f in self.sender.frames(neighbour, body)])
+
     def _advertise(self, now: Now, link: Link, up: bool) -> list[Action]:
+        self._changed_s[link] = now.sky_s
         body = LinkAdvert(link, up, now.sky_s)
         receivers = {node: None for _, node in self.neighbours()} | {self.ground: None}
         receivers.pop(self.node, None)

@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 from perigrid.job.ledger import Ledger, Verdict
 from perigrid.job.spec import REQUEST_PREFIX, JobSpec, Shard, plain_model
 from perigrid.node.actions import Action, JoinPieces, Note, Recall, Tell
-from perigrid.node.dispatch import Work
+from perigrid.node.dispatch import MAX_INPUT_BYTES, Work
 from perigrid.node.events import AckDue, Ask, Kept, Now
 from perigrid.node.frames import Failed, Result, Withdraw
 from perigrid.node.relay import Relay
 from perigrid.node.replies import Answered, Declined, Reason
 from perigrid.node.transfers import Message
-from perigrid.units import MIB, NodeId
+from perigrid.units import NodeId
 
 MAX_REQUESTS = 128
-MAX_INPUT_BYTES = 256 * MIB
 MAX_FAILURES = 3
-KEY_PREFIX = "request/"
+KEY_PREFIX = "request:"
+"""Before the keys of requests' results; no job's id has a colon."""
 
 
 @dataclass(slots=True)
@@ -35,6 +35,7 @@ class Request:
 
     work: Work
     client: int
+    epoch: int
     asked_sky_s: float
     failures: int = 0
     results: dict[str, Message] = field(default_factory=dict)
@@ -90,7 +91,7 @@ class Requests:
         spec = JobSpec(job=f"{REQUEST_PREFIX}{epoch}.{self._count}", model=ask.model, dataset="", priority=ask.priority)
         shard = Shard(index=0, capture="", tiles=(0,), rows=(0,), columns=(0,))
         work = Work(Ledger(spec, (shard,)), ask.deadline_sky_s, ask.input, ask.satellite, ask.nearest)
-        request = Request(work, ask.client, now.sky_s)
+        request = Request(work, ask.client, epoch, now.sky_s)
         self.active[spec.job] = request
         self._input_bytes += request.size_bytes
         fields: dict[str, str | int | float] = {"request": spec.job, "model": ask.model, "bytes": ask.input.length}
@@ -119,9 +120,13 @@ class Requests:
 
     def kept(self, now: Now, event: Kept) -> list[Action]:
         """A result's bytes are together: settle it, and answer."""
-        request = self.active.get(event.key.removeprefix(KEY_PREFIX).split("/")[0])
-        message = request.results.pop(event.key, None) if request is not None else None
-        if request is None or message is None or not isinstance(message.body, Result):
+        name, source, _ = event.key.removeprefix(KEY_PREFIX).split("/")
+        request = self.active.get(name)
+        if request is None:
+            # It ended meanwhile: its satellite may forget what it has computed.
+            return [Recall(AckDue(name, 0, NodeId(int(source))))]
+        message = request.results.pop(event.key, None)
+        if message is None or not isinstance(message.body, Result):
             return []
         result, satellite = message.body, self._names[message.source]
         fields: dict[str, str | int | float] = {"request": request.name, "satellite": satellite, "hops": message.hops}
@@ -130,6 +135,7 @@ class Requests:
         if request.work.ledger.settle(0, result.digest) is not Verdict.ACCEPTED:
             return [Recall(AckDue(request.name, 0, message.source))]
         self._forget(request)
+        request.work.asked.pop(message.source, None)
         answer = Answered(
             request.name,
             event.blob,
@@ -143,7 +149,8 @@ class Requests:
             now.sky_s,
         )
         acknowledge = Recall(AckDue(request.name, 0, message.source))
-        return [Note("answered", message.trace, fields), Tell(request.client, answer), acknowledge]
+        note = Note("answered", message.trace, fields)
+        return [note, Tell(request.client, answer), acknowledge, *self._withdraw(now, request)]
 
     def failed(self, now: Now, failed: Failed, satellite: NodeId, epoch: int) -> list[Action]:
         """A satellite could not: another is asked, unless none could or this very one was wanted."""
@@ -157,6 +164,7 @@ class Requests:
             reason: Reason = "refused" if failed.final else "failed"
             return [*self._end(now, request, epoch, failed.cause), self._decline(request.client, reason, failed.cause)]
         request.work.refused[satellite] = None
+        request.work.asked.pop(satellite, None)
         ledger.reopen(0)
         return []
 
@@ -166,14 +174,17 @@ class Requests:
         return [*self._end(now, request, epoch, cause), self._decline(request.client, "failed", cause)]
 
     def _end(self, now: Now, request: Request, epoch: int, cause: str) -> list[Action]:
-        """End a request without an answer; its satellite is told to drop it."""
-        lease = request.work.ledger.leases.get(0)
+        """End a request without an answer; whoever was asked is told to drop it."""
         request.work.ledger.fail(0, cause)
         self._forget(request)
         fields: dict[str, str | int | float] = {"request": request.name, "cause": cause}
-        actions: list[Action] = [Note("declined", 0, fields)]
-        if lease is not None:
-            frames = self._relay.sender.frames(lease.satellite, Withdraw(request.name), epoch=epoch)
+        return [Note("declined", 0, fields), *self._withdraw(now, request)]
+
+    def _withdraw(self, now: Now, request: Request) -> list[Action]:
+        """Tell all who may still have it in hand, those of former attempts too, that it is over."""
+        actions: list[Action] = []
+        for satellite in request.work.asked:
+            frames = self._relay.sender.frames(satellite, Withdraw(request.name), epoch=request.epoch)
             actions += self._relay.submit(now, frames)
         return actions
 

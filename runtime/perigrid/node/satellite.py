@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from perigrid.job.spec import JOB_ID_CHARACTERS, Catalogue, Shard, plain_model
+from perigrid.job.spec import JOB_ID_CHARACTERS, REQUEST_PREFIX, Catalogue, Shard, plain_model
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.routes import Routes
 from perigrid.node.actions import (
@@ -57,11 +57,19 @@ from perigrid.units import NodeId
 WAKE_ALIVE = "satellite/alive"
 WAKE_DEADLINES = "satellite/deadlines"
 ALIVES_PER_LEASE = 4
+LEASES_FOR_A_RESULT = 2
+"""For so many leases after a shard was computed it is still said to be in hand; by then parts of it have arrived."""
+
 MAX_PAYLOAD_KILLS = 3
 """After so many deaths of the payload under one shard, the shard is POISON."""
 
 MAX_QUEUED_SHARDS = 4096
 MAX_RESULTS_HELD = 4096
+MAX_WITHDRAWN_REMEMBERED = 4096
+"""Requests remembered as over: word of that overtakes their inputs, which are bulk. The oldest is forgotten first."""
+
+DEADLINE_SLACK_S = 1e-3
+"""How much after a deadline it is looked at: at its very time, rounding could set the same wake-up for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +113,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A computed shard, in flash until the ground has it."""
+    """A computed shard, in flash until the ground has it; computed at `since_s` of this boot."""
 
     blob: Blob
     attempt: int
     stages: Stages
+    since_s: float = float("-inf")
 
 
 class Satellite:
@@ -127,6 +136,7 @@ class Satellite:
         self.running: dict[int, Task] = {}
         self.finished: dict[tuple[str, int], Finished] = {}
         self.kills: dict[tuple[str, int], int] = {}
+        self.withdrawn: dict[str, None] = {}
         self.epoch = 0
         self.lease_s = 0.0
         self._tasks = 0
@@ -209,19 +219,24 @@ class Satellite:
             # Only controllers have epochs; one that was replaced has no say any more.
             if message.epoch < self.epoch:
                 return [Note("old-epoch", message.trace, {"epoch": message.epoch})]
+            begun = message.epoch > self.epoch > 0
             self.epoch = message.epoch
-        elif isinstance(message.body, Replica):
+            return [*(self._forget_requests(now) if begun else []), *self._told(now, message)]
+        if isinstance(message.body, Replica):
             return self._offered(message, message.body)
-        elif isinstance(message.body, Probe):
+        if isinstance(message.body, Probe):
             return []
-        else:
-            return [Note("not-from-the-ground", message.trace, {"source": int(message.source)})]
+        return [Note("not-from-the-ground", message.trace, {"source": int(message.source)})]
+
+    def _told(self, now: Now, message: Message) -> list[Action]:
+        """What the controller says."""
         match message.body:
             case Assign() as assign:
                 return self._assigned(now, assign, message)
             case Settled(job, shards):
                 for shard in shards:
                     self.finished.pop((job, shard), None)
+                    self.kills.pop((job, shard), None)
                 return [ForgetResults(job, shards)]
             case Withdraw(job):
                 return self._withdrawn(now, job)
@@ -242,6 +257,8 @@ class Satellite:
         if not set(assign.job) <= JOB_ID_CHARACTERS:
             # The job's name will name files of this flash.
             return [Note("bad-job-name", message.trace, {"source": int(message.source)})]
+        if assign.job in self.withdrawn:
+            return []
         actions: list[Action] = []
         self.lease_s = assign.lease_s
         in_hand = {(t.job, t.shard.index): n for n, t in self.running.items()}
@@ -286,6 +303,11 @@ class Satellite:
 
     def _withdrawn(self, now: Now, job: str) -> list[Action]:
         """Drop what is in hand of a job, or of a request, that has ended."""
+        if job.startswith(REQUEST_PREFIX):
+            self.withdrawn[job] = None
+            if len(self.withdrawn) > MAX_WITHDRAWN_REMEMBERED:
+                del self.withdrawn[next(iter(self.withdrawn))]
+        self.kills = {key: count for key, count in self.kills.items() if key[0] != job}
         actions = self._drop(lambda task: task.job == job)
         gone = tuple(shard for owner, shard in self.finished if owner == job)
         for shard in gone:
@@ -293,6 +315,13 @@ class Satellite:
         if gone:
             actions.append(ForgetResults(job, gone))
         return actions + self._start(now)
+
+    def _forget_requests(self, now: Now) -> list[Action]:
+        """A new controller leads: the requests of the old one ended with it, and nobody will ask for their results."""
+        tasks = [*self.running.values(), *self.queued.values()]
+        names = dict.fromkeys(t.job for t in tasks if t.shard.is_request)
+        names |= dict.fromkeys(job for job, _ in [*self._keeping, *self.finished] if job.startswith(REQUEST_PREFIX))
+        return [action for name in names for action in self._withdrawn(now, name)]
 
     def _drop(self, unwanted: Callable[[Task], bool]) -> list[Action]:
         """Forget tasks, and stop those that run: their slots are free at once."""
@@ -310,7 +339,7 @@ class Satellite:
         due_s = min((t.deadline_sky_s for t in [*self.queued.values(), *self.running.values()]), default=float("inf"))
         if due_s == float("inf"):
             return []
-        return [WakeAt(WAKE_DEADLINES, now.local_s + max(0.0, due_s - now.sky_s))]
+        return [WakeAt(WAKE_DEADLINES, now.local_s + max(0.0, due_s - now.sky_s) + DEADLINE_SLACK_S)]
 
     def _start(self, now: Now) -> list[Action]:
         actions: list[Action] = []
@@ -337,7 +366,7 @@ class Satellite:
             up_ground_s=task.way.ground_s,
         )
         job, index = task.job, task.shard.index
-        self._keeping[job, index] = Finished(event.blob, task.attempt, stages)
+        self._keeping[job, index] = Finished(event.blob, task.attempt, stages, now.local_s)
         pieces = (whole(event.blob),)
         keep = KeepResult(f"result/{job}/{index}", job, index, pieces, event.blob.digest, stages)
         return [keep, *self._start(now)]
@@ -354,6 +383,7 @@ class Satellite:
                 self.queued[key] = task
                 note = Note("payload-died", 0, {"job": task.job, "shard": task.shard.index})
                 return [note, *self._start(now)]
+            del self.kills[key]
             cause, final = (
                 f"POISON: the payload died {MAX_PAYLOAD_KILLS} times under it ({event.cause})",
                 True,
@@ -394,13 +424,23 @@ class Satellite:
 
     def _say_alive(self, now: Now) -> list[Action]:
         working: dict[str, list[int]] = {}
-        for task in [*self.running.values(), *self.queued.values()]:
-            working.setdefault(task.job, []).append(task.shard.index)
+        for job, shard in self._in_hand(now):
+            working.setdefault(job, []).append(shard)
         body = Alive(tuple(self.captures), tuple((job, tuple(shards)) for job, shards in working.items()))
         return self.relay.submit(now, self.relay.sender.frames(self.config.ground, body, epoch=self.epoch))
 
+    def _in_hand(self, now: Now) -> list[tuple[str, int]]:
+        """What runs or waits here, and what was computed just now: its result has only set out.
+
+        Not what was computed long ago: should its result be lost with a node on the way, the ground must ask again.
+        """
+        tasks = [(t.job, t.shard.index) for t in [*self.running.values(), *self.queued.values()]]
+        since_s = now.local_s - LEASES_FOR_A_RESULT * self.lease_s
+        fresh = [key for key, f in [*self._keeping.items(), *self.finished.items()] if f.since_s > since_s]
+        return tasks + fresh
+
     def _alive_due(self, now: Now) -> list[Action]:
-        if not self.queued and not self.running:
+        if not self._in_hand(now):
             return []
         return [*self._say_alive(now), self._arm_alive(now)]
 

@@ -134,7 +134,7 @@ def outcome_of(
         coverage_ok=handed.coverage_error is None,
         result_sha256=handed.result_sha256,
         elapsed_s=round(handed.elapsed_s, 3),
-        emulated_s=round(max(0.0, ending.ended_sky_s - before.sky_s), 6),
+        emulated_s=round(max(0.0, ending.ended_sky_s - admitted.admitted_sky_s), 6),
         tiles_per_s=round(sum(tiles for _, tiles in accepted) / max(handed.elapsed_s, 1e-9), 3),
         stages=stage_medians(accepted),
         satellites=satellites,
@@ -209,7 +209,7 @@ def lines_of(outcome: Outcome) -> list[str]:
     if o.links_cut or o.satellites_lost:
         lines.append(f"  {o.links_cut} links cut, {o.satellites_lost} of {o.satellites} satellites lost")
     lines.append(f"  {validity(o.mode, o.rate, o.valid_for_latency, o.lateness)}")
-    coverage = "every pixel covered as it should be" if o.coverage_ok else "COVERAGE IS NOT COMPLETE"
+    coverage = "every tile is in it once" if o.coverage_ok else "COVERAGE IS NOT COMPLETE"
     lines.append(f"  result_sha256 {o.result_sha256} ({coverage})")
     return lines
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from perigrid.errors import ScenarioError
-from perigrid.scenario.model import GROUND_NAME, Scenario
+from perigrid.scenario.model import GROUND_NAME, Scenario, model_name
 
 MAX_SATELLITES = 20_000
 """Beyond every preset by far; node ids, plans and names would hold more, nobody has measured it."""
@@ -110,8 +110,8 @@ def check_whole(scenario: Scenario, where: str) -> Scenario:
     _check_data(scenario, where)
     _check_names([shell.name for shell in scenario.shells], "shell", where)
     _check_names([station.name for station in scenario.stations], "station", where)
-    _check_names(list(scenario.models), "models", where)
-    _check_names([source.label for source in scenario.data], "data", where)
+    _check_names([model_name(model) for model in scenario.models], "models", where)
+    _check_names([source.name for source in scenario.data], "data", where)
     taken = {name.casefold() for name in (*scenario.satellite_names, GROUND_NAME)}
     for station in scenario.stations:
         if station.name.casefold() in taken:
@@ -160,7 +160,7 @@ def _check_device(kind: str, service_s: dict[str, float], source: str, models: t
                 'remove it, or set kind = "cited" or "assumed".'
             )
         return
-    missing = [model for model in models if model not in service_s]
+    missing = [name for name in map(model_name, models) if name not in service_s]
     if missing:
         raise ScenarioError(
             f"{place}.service_s.{missing[0]} is missing: a device of kind {kind!r} states the seconds a tile "

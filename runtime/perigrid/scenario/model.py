@@ -28,6 +28,11 @@ Topology = Literal["ring", "grid", "none"]
 FaultAction = Literal["cut", "heal", "kill", "reboot"]
 
 
+def model_name(label: str) -> str:
+    """What a model of a scenario is called on board: its name, or that of its .onnx file."""
+    return label.rpartition("/")[2].removesuffix(".onnx")
+
+
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of the scenario's parts: immutable, named fields only, unknown fields refused."""
 
@@ -147,6 +152,12 @@ class DataSource(Value, frozen=True):
     def label(self) -> str:
         """The dataset's name or the file's path, whichever is given."""
         return self.dataset or self.file or ""
+
+    @property
+    def name(self) -> str:
+        """What the data are called on board: the dataset's name, or the file's without folder and ending."""
+        last = self.label.rstrip("/").rpartition("/")[2]
+        return last.rpartition(".")[0] or last
 
 
 class Fault(Value, frozen=True):

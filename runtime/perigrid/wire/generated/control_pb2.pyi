@@ -99,7 +99,7 @@ class ProbeRequest(_message.Message):
     def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., count: _Optional[int] = ..., interval_s: _Optional[float] = ..., payload_bytes: _Optional[int] = ..., bulk: _Optional[bool] = ..., start_sky_s: _Optional[float] = ...) -> None: ...
 
 class HostState(_message.Message):
-    __slots__ = ("name", "pid", "frames", "frames_late", "inferences", "inferences_late", "worst_frame_late_s", "worst_inference_late_s", "laser_bytes", "ground_bytes", "replica_bytes", "nodes", "release_errors_s", "arrivals", "captures", "payload_pid", "busy_cpu_s", "frames_hold", "inferences_hold", "frames_lost", "frames_dropped", "frames_refused")
+    __slots__ = ("name", "pid", "frames", "frames_late", "inferences", "inferences_late", "worst_frame_late_s", "worst_inference_late_s", "nodes", "release_errors_s", "arrivals", "captures", "payload_pid", "busy_cpu_s", "frames_hold", "inferences_hold", "frames_lost", "frames_dropped", "frames_refused")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
@@ -108,9 +108,6 @@ class HostState(_message.Message):
     INFERENCES_LATE_FIELD_NUMBER: _ClassVar[int]
     WORST_FRAME_LATE_S_FIELD_NUMBER: _ClassVar[int]
     WORST_INFERENCE_LATE_S_FIELD_NUMBER: _ClassVar[int]
-    LASER_BYTES_FIELD_NUMBER: _ClassVar[int]
-    GROUND_BYTES_FIELD_NUMBER: _ClassVar[int]
-    REPLICA_BYTES_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     RELEASE_ERRORS_S_FIELD_NUMBER: _ClassVar[int]
     ARRIVALS_FIELD_NUMBER: _ClassVar[int]
@@ -130,9 +127,6 @@ class HostState(_message.Message):
     inferences_late: int
     worst_frame_late_s: float
     worst_inference_late_s: float
-    laser_bytes: int
-    ground_bytes: int
-    replica_bytes: int
     nodes: _containers.RepeatedScalarFieldContainer[str]
     release_errors_s: _containers.RepeatedScalarFieldContainer[float]
     arrivals: _containers.RepeatedCompositeFieldContainer[Arrival]
@@ -144,7 +138,7 @@ class HostState(_message.Message):
     frames_lost: int
     frames_dropped: int
     frames_refused: int
-    def __init__(self, name: _Optional[str] = ..., pid: _Optional[int] = ..., frames: _Optional[int] = ..., frames_late: _Optional[int] = ..., inferences: _Optional[int] = ..., inferences_late: _Optional[int] = ..., worst_frame_late_s: _Optional[float] = ..., worst_inference_late_s: _Optional[float] = ..., laser_bytes: _Optional[int] = ..., ground_bytes: _Optional[int] = ..., replica_bytes: _Optional[int] = ..., nodes: _Optional[_Iterable[str]] = ..., release_errors_s: _Optional[_Iterable[float]] = ..., arrivals: _Optional[_Iterable[_Union[Arrival, _Mapping]]] = ..., captures: _Optional[_Iterable[str]] = ..., payload_pid: _Optional[int] = ..., busy_cpu_s: _Optional[float] = ..., frames_hold: _Optional[_Iterable[int]] = ..., inferences_hold: _Optional[_Iterable[int]] = ..., frames_lost: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., frames_refused: _Optional[int] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., pid: _Optional[int] = ..., frames: _Optional[int] = ..., frames_late: _Optional[int] = ..., inferences: _Optional[int] = ..., inferences_late: _Optional[int] = ..., worst_frame_late_s: _Optional[float] = ..., worst_inference_late_s: _Optional[float] = ..., nodes: _Optional[_Iterable[str]] = ..., release_errors_s: _Optional[_Iterable[float]] = ..., arrivals: _Optional[_Iterable[_Union[Arrival, _Mapping]]] = ..., captures: _Optional[_Iterable[str]] = ..., payload_pid: _Optional[int] = ..., busy_cpu_s: _Optional[float] = ..., frames_hold: _Optional[_Iterable[int]] = ..., inferences_hold: _Optional[_Iterable[int]] = ..., frames_lost: _Optional[int] = ..., frames_dropped: _Optional[int] = ..., frames_refused: _Optional[int] = ...) -> None: ...
 
 class Arrival(_message.Message):
     __slots__ = ("source", "number", "sent_s", "due_s", "arrived_s", "bytes")
