@@ -1,9 +1,10 @@
 """Does our telemetry job survive what happens to links and satellites, with each result exactly once?
 
-Run it with `pytest` in this folder; the fixtures come with perigrid. All tests share one constellation, which each finds
-mended. Telemetry is 240 windows of 64 samples; most are of sensors that sleep, so many results are the same bytes.
+Run it with `pytest` in this folder; the fixtures come with perigrid. All tests share one constellation, which each
+finds mended. Telemetry is 240 windows of 64 samples; most are of sensors that sleep, so many results are the same bytes.
 """
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,7 @@ def telemetry() -> np.ndarray:
 
 DATA = telemetry()
 
-pytestmark = pytest.mark.constellation(
-    HERE / "world.toml", scope="module", models=[HERE / "anomaly.onnx"], data=DATA
-)
+pytestmark = pytest.mark.constellation(HERE / "world.toml", scope="module", models=[HERE / "anomaly.onnx"], data=DATA)
 
 
 def submit(constellation):
@@ -37,6 +36,17 @@ def take(job, count):
     """Wait until so many shards have come down."""
     results = iter(job)
     return [next(results) for _ in range(count)]
+
+
+def wait_for(constellation, what, job):
+    """Wait until the event log says that this has happened to the job."""
+    end_s = time.monotonic() + LIMIT_S
+    while time.monotonic() < end_s:
+        for event in constellation.events():
+            if event["what"] == what and event.get("job") == job.id:
+                return event
+        time.sleep(0.05)
+    raise TimeoutError(f"no {what} of {job.id} within {LIMIT_S:g} s")
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +114,7 @@ def test_results_come_twice(constellation, check):
     job = submit(constellation)
     constellation.cut("sat-05", "sat-06")
     constellation.cut("sat-06", "sat-07")
-    given_up = (e for e in constellation.events(follow=True) if e["what"] == "lease-expired" and e["job"] == job.id)
-    assert next(given_up)["satellite"] == "sat-06"
+    assert wait_for(constellation, "lease-expired", job)["satellite"] == "sat-06"
     constellation.heal("sat-05", "sat-06")
     outcome = check(job)
     assert outcome.attempts > SHARDS
