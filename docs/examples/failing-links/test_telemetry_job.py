@@ -1,7 +1,7 @@
 """Does our telemetry job survive what happens to links and satellites, with each result exactly once?
 
 Run it with `pytest` in this folder; the fixtures come with perigrid. All tests share one constellation, which each
-finds mended. Telemetry is 240 windows of 64 samples; most are of sensors that sleep, so many results are the same bytes.
+finds mended. Telemetry is 240 windows of 64 samples; most are of sensors that sleep.
 """
 
 import time
