@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check bench proto clean
+.PHONY: setup demo test check docs dist bench proto clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,14 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/python tools/proto.py --check
 	$(BIN)/python tools/module_size.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "site/index.html"
+
+dist: setup
+	$(BIN)/python -m build
 
 bench: setup
 	$(BIN)/perigrid bench links
@@ -36,4 +44,4 @@ proto: setup
 	$(BIN)/python tools/proto.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) site dist .mypy_cache .ruff_cache .import_linter_cache

@@ -55,7 +55,8 @@ def launch(
         name: the run's name, by default the scenario's.
         root: the folder of the runs; all that is written lies in root/name.
         epoch: another moment of sky time 0, such as "2026-01-01T00:00:00Z".
-        port, gateway_port: of the job service and of the gateway on 127.0.0.1; 0 takes a free one.
+        port: of the job service on 127.0.0.1; 0 takes a free one.
+        gateway_port: of the gateway on 127.0.0.1; 0 takes a free one.
         quiet: say nothing; else progress goes to stderr.
 
     Raises ScenarioError, DataError and ModelError for what cannot be, NameInUse where that run is up, MissingFile and

@@ -14,11 +14,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from perigrid.app.shell import Shell
 from perigrid.errors import PerigridError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C or a request to end."""
@@ -28,6 +32,8 @@ COMMANDS = {
     "up": "Bring up a constellation: a preset or a scenario file.",
     "run": "Run a job on the constellation and merge its result.",
     "status": "What is up, what is down, and do its times count?",
+    "events": "What happened in a run, as it happens or afterwards?",
+    "rerun": "Repeat a run from its directory, and compare the results.",
     "report": "Write what became of a job as one page to show a colleague.",
     "why": "What do a satellite's shards wait for, and until when?",
     "cut": "Cut a link between two nodes.",
@@ -36,6 +42,7 @@ COMMANDS = {
     "reboot": "Start a dead satellite again.",
     "down": "Take the constellation down.",
     "doctor": "Does this machine have what perigrid needs?",
+    "completion": "Print what makes bash, zsh or fish complete perigrid's words.",
     "bench": "Measure links or efficiency on this machine.",
 }
 """Each command with what it does, in the order of --help; its module in app/commands/ has the same name."""
@@ -56,6 +63,14 @@ class Commands(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"perigrid.app.commands.{cmd_name} has no click command")
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Complete the commands from the table above, which needs no import, and the options as usual."""
+        from perigrid.app.completion import commands
+
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return commands(COMMANDS, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table above, which needs no import."""

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from perigrid.live.rundir import RunDirectory
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -94,6 +96,7 @@ def shared_options(function: Function) -> Function:
             expose_value=False,
             callback=_keep("name"),
             help="The run's name; may be left out where only one is up.",
+            shell_complete=_runs,
         ),
         click.option(
             "--json",
@@ -106,6 +109,13 @@ def shared_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+def _runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Completions of --name; this file is imported before every command, so theirs is imported late."""
+    from perigrid.app.completion import runs
+
+    return runs(context, parameter, incomplete)
 
 
 def _keep(field_name: str) -> Callable[[click.Context, click.Parameter, Any], None]:

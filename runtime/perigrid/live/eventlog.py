@@ -113,7 +113,7 @@ def follow_events(folder: Path, goes_on: Callable[[], bool]) -> Iterator[dict[st
 
 
 def follow_lines(folder: Path, place: int) -> tuple[list[dict[str, Any]], int]:
-    """The events that begin at a place of the file, in bytes, and the place behind them; none where there is no file."""
+    """The events from a place of the file on, in bytes, and the place behind them; none where there is no file."""
     try:
         with (folder / EVENT_LOG_FILE).open("rb") as file:
             file.seek(place)

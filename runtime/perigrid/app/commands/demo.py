@@ -6,7 +6,6 @@ import os
 
 import click
 
-from perigrid.app.demonstration import Demonstration
 from perigrid.app.shell import Shell, pass_shell, shared_options
 from perigrid.errors import JobFailed
 
@@ -18,6 +17,8 @@ def command(shell: Shell) -> int:
     """Bring up twelve satellites, cut a laser and lose a satellite in the middle of a job, and compare its
     result with that of a single process.
     """
+    from perigrid.app.demonstration import Demonstration
+
     demonstration = Demonstration(shell, os.environ)
     proof = demonstration.perform()
     shell.show(proof, proof.lines())

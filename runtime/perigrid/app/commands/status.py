@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import click
-import msgspec
+from typing import TYPE_CHECKING
 
-from perigrid.app.progress import status_rows
+import click
+
 from perigrid.app.shell import Shell, pass_shell, shared_options
-from perigrid.live.clients import JobClient, LinkStatus, RunStatus, SupervisorClient
+
+if TYPE_CHECKING:
+    from perigrid.live.clients import LinkStatus
 
 
 @click.command("status")
@@ -15,6 +17,11 @@ from perigrid.live.clients import JobClient, LinkStatus, RunStatus, SupervisorCl
 @pass_shell
 def command(shell: Shell) -> None:
     """Show the constellation's links, satellites and jobs, and whether its times count."""
+    import msgspec
+
+    from perigrid.app.progress import status_rows
+    from perigrid.live.clients import JobClient, RunStatus, SupervisorClient
+
     run = shell.run()
     info = run.read()
     with SupervisorClient(run) as supervisor, JobClient(info.jobs) as client:

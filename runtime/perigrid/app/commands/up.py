@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from perigrid.app.launching import bring_up
-from perigrid.app.progress import run_display, status_rows
-from perigrid.app.scenarios import at_epoch, choose
+from perigrid.app.completion import scenarios
 from perigrid.app.shell import Shell, pass_shell, shared_options
 from perigrid.errors import LinkBroken, NotRunning
-from perigrid.live.clients import JobClient, SupervisorClient
-from perigrid.live.launch import LaunchOptions, down
-from perigrid.live.rundir import RunDirectory, RunInfo
+
+if TYPE_CHECKING:
+    from perigrid.live.rundir import RunDirectory, RunInfo
 
 LOOK_S = 1.0
 """How often an attached `up` looks at its constellation, seconds of the wall."""
@@ -26,7 +23,7 @@ MAX_PORT = 65_535
 
 
 @click.command("up")
-@click.argument("scenario")
+@click.argument("scenario", shell_complete=scenarios)
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
@@ -76,6 +73,10 @@ def command(
     Presets: three-body-12, three-body-2800, kuiper-270, kuiper, starlink-shell1, starlink-gen1,
     iridium-next, spacex-ai1.
     """
+    from perigrid.app.launching import bring_up
+    from perigrid.app.scenarios import at_epoch, choose
+    from perigrid.live.launch import LaunchOptions, down
+
     chosen = choose(scenario, os.environ, shell.say)
     for change in chosen.changes:
         shell.say(change)
@@ -104,6 +105,8 @@ def command(
 
 def facts(info: RunInfo, changes: tuple[str, ...]) -> dict[str, Any]:
     """What `up --json` prints."""
+    import msgspec
+
     table: dict[str, Any] = msgspec.to_builtins(info)
     return {"run": table.pop("name"), **table, "changes": changes}
 
@@ -120,6 +123,9 @@ def lines(info: RunInfo, took_s: float) -> list[str]:
 
 def stay(shell: Shell, run: RunDirectory, info: RunInfo) -> None:
     """Show the constellation's state until it is gone."""
+    from perigrid.app.progress import run_display, status_rows
+    from perigrid.live.clients import JobClient, SupervisorClient
+
     display = run_display(shell.terminal, shell.say)
     try:
         with SupervisorClient(run) as supervisor, JobClient(info.jobs) as client:

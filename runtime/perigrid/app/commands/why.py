@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import click
-import msgspec
+from typing import TYPE_CHECKING
 
-from perigrid.app.launching import epoch_of
-from perigrid.app.scenarios import utc_at
+import click
+
+from perigrid.app.completion import nodes
 from perigrid.app.shell import Shell, pass_shell, shared_options
-from perigrid.live.clients import JobClient, SupervisorClient
-from perigrid.node.replies import Explanation
+
+if TYPE_CHECKING:
+    from perigrid.node.replies import Explanation
 
 
 @click.command("why")
-@click.argument("node")
+@click.argument("node", shell_complete=nodes)
 @shared_options
 @pass_shell
 def command(shell: Shell, node: str) -> None:
     """What the shards of NODE wait for, and until when, as far as the ground knows."""
+    import msgspec
+
+    from perigrid.app.launching import epoch_of
+    from perigrid.app.scenarios import utc_at
+    from perigrid.live.clients import JobClient, SupervisorClient
+
     run = shell.run()
     info = run.read()
     with SupervisorClient(run) as supervisor, JobClient(info.jobs) as client:
