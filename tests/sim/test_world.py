@@ -219,3 +219,15 @@ def test_a_link_that_came_back_during_a_partition_is_used_once_that_heals(calm: 
     submit(world, job())
     run(world, limit_s=16.0)
     assert digests(world) == calm
+
+
+def test_a_link_that_is_broken_one_way_is_left_once_its_other_end_says_so(calm: dict[int, bytes]) -> None:
+    """sat-05 hears sat-04 and is not heard by it; it must not learn that from time-outs alone."""
+    world = World(ring_scenario(), ring_catalogue(ring_scenario()), SimConfig())
+    unheard = (world.mesh.id_of("sat-05"), world.mesh.id_of("sat-04"))
+    world.at(1.0, lambda: world._overlay({unheard: 1.0}, {}))
+    world.run_until(1.0)
+    submit(world, job())
+    run(world, limit_s=4.0)
+    assert digests(world) == calm
+    assert not any(note.what == "custody-gave-up" for _, _, note in world.notes)

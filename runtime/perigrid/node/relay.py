@@ -69,6 +69,7 @@ class Relay:
         self.waiting: list[Waiting] = []
         self._lost: dict[Link, None] = {}
         self._changed_s: dict[Link, float] = {}
+        self._up_s: dict[Link, float] = {}
         self._advised_s: dict[Link, float] = {}
         self._dead: frozenset[Link] = frozenset()
         self._outgoing: dict[Link, Outgoing] = {}
@@ -106,12 +107,12 @@ class Relay:
         frame = msgspec.structs.replace(frame, hops=frame.hops + 1, hop_limit=frame.hop_limit - 1)
         if frame.destination == self.node:
             if isinstance(frame.body, LinkAdvert):
-                actions += self._advised(now, frame.body)
+                actions += self._advised(now, frame.body, frame.source)
                 return actions, (frame if self.node == self.ground else None)
             return actions, frame
         if isinstance(frame.body, LinkAdvert) and frame.body.link in self.told_dead and frame.body.up:
             # Good news may be read in passing. Bad news may not: what brings the good one later need not pass here.
-            actions += self._advised(now, frame.body)
+            actions += self._advised(now, frame.body, frame.source)
         if frame.hop_limit <= 0:
             actions.append(Note("hop-limit", frame.trace, {"destination": frame.destination}))
             return actions, None
@@ -122,6 +123,7 @@ class Relay:
     def link_up(self, now: Now, link: Link) -> list[Action]:
         """The terminal has acquired a link."""
         self.up[link] = None
+        self._up_s[link] = now.sky_s
         was_lost = link in self._lost
         self._lost.pop(link, None)
         self.told_dead.pop(link, None)
@@ -296,13 +298,15 @@ class Relay:
     def _advertise(self, now: Now, link: Link, up: bool) -> list[Action]:
         self._changed_s[link] = now.sky_s
         body = LinkAdvert(link, up, now.sky_s)
-        receivers = {node: None for _, node in self.neighbours()} | {self.ground: None}
+        # The other end may hear this one well and not know that it is not heard.
+        receivers = {node: None for _, node in self.neighbours()} | {self.ground: None, link.other(self.node): None}
         receivers.pop(self.node, None)
         return self.submit(now, [f for node in receivers for f in self.sender.frames(node, body)])
 
-    def _advised(self, now: Now, advert: LinkAdvert) -> list[Action]:
-        if advert.link in self.up:
-            # The own terminal knows better than a message about it.
+    def _advised(self, now: Now, advert: LinkAdvert, source: NodeId) -> list[Action]:
+        own = self.node in (advert.link.a, advert.link.b)
+        if own and (source != advert.link.other(self.node) or advert.since_sky_s < self._up_s.get(advert.link, 0.0)):
+            # The own terminal knows better than a message about it; but whether it is heard, only the other end knows.
             return []
         if advert.link not in self.plan.links_of(advert.link.a):
             return []
@@ -315,11 +319,18 @@ class Relay:
         else:
             self.told_dead[advert.link] = now.sky_s + ADVERT_LIFETIME_S
         self._refresh()
-        actions = self._retry(now, returned=advert.link if advert.up else None)
+        actions = self._unheard(now, advert.link) if own and not advert.up else []
+        actions += self._retry(now, returned=advert.link if advert.up else None)
         if self.told_dead:
             # What it was told is forgotten in time even while nothing waits: whoever asks for a way must find it.
             self._arm_waiting(now.local_s + ADVERT_LIFETIME_S + 1e-3, actions)
         return actions
+
+    def _unheard(self, now: Now, link: Link) -> list[Action]:
+        """The other end does not hear this one: send what is in custody for it another way."""
+        outgoing = self._outgoing.get(link)
+        stranded = outgoing.empty() if outgoing is not None else []
+        return [DropQueued(link), *self.submit(now, [_met(f, link) for f in stranded])]
 
     def _refresh(self) -> None:
         own = (link for link in self.plan.links_of(self.node) if link not in self.up)
