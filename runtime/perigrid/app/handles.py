@@ -57,7 +57,7 @@ class Status(RunStatus, frozen=True, kw_only=True):
 class Why(msgspec.Struct, frozen=True, kw_only=True):
     """What a node's shards wait for, and until when, as far as the ground knows.
 
-    `until_utc` is when the next contact is planned, `in_sky_s` how far that is in orbit and `in_wall_s` here; all are
+    `until_sky_s` and `until_utc` are when the next contact is planned, `in_sky_s` how far that is in orbit and `in_wall_s` here; all are
     None where nothing is waited for, or no contact comes within the plan's horizon. `dead` is how it really is.
     """
 
@@ -67,6 +67,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     shards_waiting: int
     shards_leased: int
     reason: str
+    until_sky_s: float | None = None
     until_utc: str | None = None
     in_sky_s: float | None = None
     in_wall_s: float | None = None
@@ -261,6 +262,7 @@ class Constellation:
             shards_waiting=explanation.shards_waiting,
             shards_leased=explanation.shards_leased,
             reason=explanation.reason,
+            until_sky_s=until_s,
             until_utc=None if until_s is None else utc_at(datetime.fromisoformat(status.epoch), until_s),
             in_sky_s=in_sky_s,
             in_wall_s=None if in_sky_s is None or status.rate <= 0 else in_sky_s / status.rate,
