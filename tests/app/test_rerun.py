@@ -92,6 +92,10 @@ def part_for_a_while(c: perigrid.Constellation) -> None:
     timer.start()
 
 
+def heals(folder: Path) -> list[dict[str, Any]]:
+    return [event for event in read_events(folder) if event["what"] == "heal"]
+
+
 @pytest.fixture(scope="module")
 def faulty(root: Path, scene: Path) -> Iterator[RunDirectory]:
     """A run with a calm job, and one each under a one-way cut, a loss and a return, a dead controller, a partition."""
@@ -106,8 +110,7 @@ def faulty(root: Path, scene: Path) -> Iterator[RunDirectory]:
         c.reboot(RING[6])
         results.append(during(c, "headless", 2, lambda: c.kill("ground")))
         results.append(during(c, "parted", 2, lambda: part_for_a_while(c)))
-        kinds = [event["what"] for event in read_events(up.directory)]
-        wait_until(lambda: kinds.count("heal") < 4 or True, LIMIT_S, "the mending")
+        wait_until(lambda: len(heals(up.directory)) == 1 + len(PARTED), LIMIT_S, "every link mended")
         assert all(result.complete for result in results)
         assert len({result.outcome.result_sha256 for result in results}) == 1
         launcher.end(up.run)
@@ -171,7 +174,8 @@ def own(root: Path, scene: Path) -> RunDirectory:
         assert c.run(model=folder / "my.onnx", data=folder / "stack", job="stacked").complete
         assert c.run(model="tinycloud", data="waves", job="again", reduce=lambda tiles: len(tiles)).complete
         with c.client("ground") as ground:
-            assert ground.ready()
+            (tensor,) = ground.metadata("tinycloud").inputs
+            assert ground.infer("tinycloud", {tensor.name: np.zeros((1, 4, 256, 256), np.float32)}).outputs
     # A run is repeated from its directory alone.
     shutil.rmtree(folder)
     return RunDirectory(root / "own")
@@ -192,8 +196,9 @@ def test_own_models_and_data_come_from_the_run_itself_wherever_it_lies(
     code, said = repeated(capsys, str(moved), "--name", "new")
     assert (code, said["run"], said["equal"]) == (0, "new", True)
     assert [job["job"] for job in said["jobs"]] == ["seen", "stacked", "again"]
-    (note,) = said["notes"]
-    assert note.startswith("on board from the start now") and note.endswith(": my, stack")
+    later, requests = said["notes"]
+    assert later.startswith("on board from the start now") and later.endswith(": my, stack")
+    assert requests == "1 request through the gateway not repeated"
     copies = {Path(file.path) for file in read_config(Path(said["directory"])).inputs if file.name != "tinycloud"}
     assert {path.parent for path in copies} == {tmp_path / "runs" / "new" / "inputs"}
 
@@ -350,6 +355,20 @@ def test_deeds_are_in_the_order_of_orbit_and_where_its_clock_stood_of_the_wall()
     assert (spec.priority, spec.deadline_s, past.jobs["first"].spec.deadline_s) == (3, 4.5, None)
 
 
+def test_a_result_s_digest_is_taken_from_the_job_s_folder_where_the_log_had_no_room(
+    own: RunDirectory, tmp_path: Path
+) -> None:
+    recorded = {name: job.result_sha256 for name, job in read_past(own.path).jobs.items()}
+    assert all(recorded.values())
+    moved = copy_of(own, tmp_path)
+    lines = (moved / EVENT_LOG_FILE).read_text().splitlines(keepends=True)
+    (moved / EVENT_LOG_FILE).write_text("".join(line for line in lines if '"what":"outcome"' not in line))
+    append_event(moved, 1.0, "client", "outcome", {"left_out_bytes": 2_000_000})
+    assert {name: job.result_sha256 for name, job in read_past(moved).jobs.items()} == recorded
+    shutil.rmtree(moved / "results")
+    assert not any(job.result_sha256 for job in read_past(moved).jobs.values())
+
+
 def test_a_log_that_lacks_what_an_event_must_have_is_refused(own: RunDirectory, tmp_path: Path) -> None:
     moved = copy_of(own, tmp_path)
     append_event(moved, 1.0, "supervisor", "cut", {"a": "sat-01", "by": "user"})
@@ -402,7 +421,8 @@ def test_only_what_may_matter_to_a_job_is_given_as_its_reason() -> None:
 
 
 def test_versions_are_compared_where_both_runs_say_them() -> None:
-    then = {"perigrid": "0.1.0", "onnxruntime": "1.24", "rate": 1.0}
-    now = {"perigrid": "0.2.0", "processor": "x", "rate": 0.5}
-    assert [str(change) for change in version_changes(then, now)] == ["perigrid was 0.1.0 and is 0.2.0"]
+    then = {"perigrid": "0.1.0", "onnxruntime": "1.24", "rate": 1.0, "seed": 0}
+    now = {"perigrid": "0.2.0", "processor": "x", "rate": 0.5, "seed": 1}
+    changes = [str(change) for change in version_changes(then, now)]
+    assert changes == ["perigrid was 0.1.0 and is 0.2.0", "seed was 0 and is 1"]
     assert version_changes(then, then) == []

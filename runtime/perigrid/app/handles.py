@@ -57,8 +57,9 @@ class Status(RunStatus, frozen=True, kw_only=True):
 class Why(msgspec.Struct, frozen=True, kw_only=True):
     """What a node's shards wait for, and until when, as far as the ground knows.
 
-    `until_sky_s` and `until_utc` are when the next contact is planned, `in_sky_s` how far that is in orbit and `in_wall_s` here; all are
-    None where nothing is waited for, or no contact comes within the plan's horizon. `dead` is how it really is.
+    `until_sky_s` and `until_utc` are when the next contact is planned, `in_sky_s` how far that is in orbit and
+    `in_wall_s` here; all are None where nothing is waited for, or no contact comes within the plan's horizon. `dead` is
+    how it really is.
     """
 
     node: str

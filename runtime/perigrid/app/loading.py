@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from perigrid.app.scenarios import model_store
-from perigrid.live.cargo import dataset_name, is_on_board, model_on_board, stow
+from perigrid.live.cargo import is_on_board, model_on_board, stow
 from perigrid.live.clients import SupervisorClient
 from perigrid.live.config import read_config
 from perigrid.live.rundir import RunDirectory
@@ -43,7 +43,7 @@ def ensure(
     if model is not None and model_name is None:
         models.append(str(model))
     source = data if data is None or isinstance(data, DataSource) else source_of(data)
-    dataset = None if source is None else dataset_name(source)
+    dataset = None if source is None else source.name
     if source is not None and not is_on_board(config, source):
         sources.append(source)
     if models or sources:

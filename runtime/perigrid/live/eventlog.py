@@ -29,6 +29,9 @@ FLUSH_BYTES = 64 * 1024
 READ_BYTES = 256 * 1024
 FOLLOW_LOOK_S = 0.1
 
+EVENT_BEGINS = b'{"t":'
+"""What every event's line begins with."""
+
 Value = str | int | float | bool | None
 
 
@@ -76,7 +79,11 @@ class EventLog:
                 "limit_bytes": MAX_LOG_BYTES,
             }
             self._buffer = bytearray(self._encoder.encode(full) + b"\n")
-        os.write(self._descriptor, self._buffer)
+        try:
+            os.write(self._descriptor, self._buffer)
+        except OSError:
+            # The disk is full: what happens goes on without being written down.
+            self._full = True
         self._buffer.clear()
 
     def close(self) -> None:
@@ -121,16 +128,15 @@ def follow_lines(folder: Path, place: int) -> tuple[list[dict[str, Any]], int]:
     except FileNotFoundError:
         return [], place
     whole = text[: text.rfind(b"\n") + 1]
-    return [msgspec.json.decode(line) for line in whole.splitlines()], place + len(whole)
+    return [_event(line) for line in whole.splitlines()], place + len(whole)
 
 
 def _events(folder: Path, goes_on: Callable[[], bool]) -> Iterator[dict[str, Any]]:
     path = folder / EVENT_LOG_FILE
-    decoder = msgspec.json.Decoder(dict[str, Any])
     first = True
     for line in _lines(path, goes_on):
         try:
-            event = decoder.decode(line)
+            event = _event(line)
         except msgspec.MsgspecError as error:
             raise CorruptFile(f"{path} holds a line that is no event ({error}); the file was changed.") from error
         if first and (event.get("what") != "run" or event.get("version") != EVENT_LOG_VERSION):
@@ -140,6 +146,22 @@ def _events(folder: Path, goes_on: Callable[[], bool]) -> Iterator[dict[str, Any
             )
         first = False
         yield event
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    """The event of a line; msgspec's error where it is none.
+
+    A process that was killed while it wrote may have left the beginning of an event without its end. Whoever wrote next
+    stands behind it on the same line, and is the event then.
+    """
+    begins = 0
+    while True:
+        try:
+            return msgspec.json.decode(line[begins:], type=dict[str, Any])
+        except msgspec.MsgspecError:
+            begins = line.find(EVENT_BEGINS, begins + 1)
+            if begins < 0:
+                raise
 
 
 def _lines(path: Path, goes_on: Callable[[], bool]) -> Iterator[bytes]:

@@ -6,8 +6,11 @@ that can be wrong with a scenario on this machine is found here, before a proces
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import platform
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -100,6 +103,8 @@ def _first_event(config: RunConfig) -> dict[str, Any]:
         "version": EVENT_LOG_VERSION,
         "run": config.name,
         "perigrid": perigrid.__version__,
+        "onnxruntime": importlib.metadata.version("onnxruntime"),
+        "processor": _processor(),
         "epoch": config.scenario.epoch.isoformat(),
         "scenario_digest": config.scenario.digest(),
         "rate": config.rate,
@@ -109,6 +114,16 @@ def _first_event(config: RunConfig) -> dict[str, Any]:
         "inputs": {file.name: file.sha256 for file in config.inputs},
         "preloaded": list(config.preloaded),
     }
+
+
+def _processor() -> str:
+    """The processor's name: other instructions may round otherwise."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def _hosts(mesh: Mesh, per_process: int) -> tuple[HostSpec, ...]:
