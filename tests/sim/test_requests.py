@@ -18,7 +18,7 @@ from perigrid.sim.world import SimBlob, SimConfig, World, sim_blob, simulated_re
 from perigrid.units import NodeId
 from tests.conftest import ring_catalogue, ring_scenario
 
-SEEDS = 30
+SEEDS = 20
 REQUESTS = 24
 PATIENT_S, LIMIT_S = 200.0, 400.0
 MODEL = "tinycloud"
@@ -99,10 +99,11 @@ def test_each_request_ends_once_by_its_deadline_or_with_its_client(seed: int) ->
     for number in range(1, REQUESTS + 1):
         start_s = generator.uniform(0.1, 10.0)
         pinned = NodeId(generator.randrange(12)) if generator.random() < 0.3 else None
-        deadlines[number] = deadline_s = start_s + generator.uniform(0.01, 6.0)
+        # Nobody could answer the first one in time.
+        deadlines[number] = deadline_s = start_s + (0.001 if number == 1 else generator.uniform(0.01, 6.0))
         changes = {"satellite": pinned, "deadline_sky_s": deadline_s}
         world.at(start_s, lambda n=number, c=changes: ask(world, n, **c))  # type: ignore[misc]
-        if generator.random() < 0.3:
+        if number > 1 and generator.random() < 0.3:
             hung_up.add(number)
             world.at(generator.uniform(start_s, deadline_s), lambda n=number: world.request(HangUp(-n)))  # type: ignore[misc]
     world.run_until(60.0)
@@ -205,18 +206,18 @@ def test_who_computes_in_vain_is_stopped_as_soon_as_word_reaches_it() -> None:
     assert world.run_until(6.0, lambda: not machine.running)
 
 
-def test_a_hundred_requests_and_a_job_share_the_ring() -> None:
+def test_fifty_requests_and_a_job_share_the_ring() -> None:
     world = calm_world()
     world.run_until(0.5)
     world.request(Submit(1, JobSpec(job="a", model=MODEL, dataset="scene", tiles_per_shard=2)))
     world.run_until(0.51)
     world.request(Watch(1, "a", 0))
-    for number in range(100, 200):
+    for number in range(100, 150):
         ask(world, number)
-    assert world.run_until(60.0, all_told(world, range(100, 200)))
-    assert all(isinstance(r, Answered) for n in range(100, 200) for r in replies(world, n))
+    assert world.run_until(60.0, all_told(world, range(100, 150)))
+    assert all(isinstance(r, Answered) for n in range(100, 150) for r in replies(world, n))
     assert world.run_until(60.0, lambda: any(isinstance(r, Ended) for _, _, r in world.replies))
-    assert len(asked(world)) == 100 + 24, "no lease ran out while inputs shared the way up"
+    assert len(asked(world)) == 50 + 24, "no lease ran out while inputs shared the way up"
 
 
 def test_a_job_called_request_ends_like_any_other() -> None:

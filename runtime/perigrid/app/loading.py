@@ -47,11 +47,14 @@ def ensure(
     if source is not None and not is_on_board(config, source):
         sources.append(source)
     if models or sources:
+        store = model_store(os.environ)
+        for name in models:
+            store.resolve(name)
         check_device(config.scenario.device, tuple(Path(name).stem for name in models))
         what = ", ".join([*models, *(source.label for source in sources)])
         say(f"putting on board: {what}")
         search = SceneSearch.from_environment(os.environ)
-        cargo = stow(run, Mesh(config.scenario), models, sources, model_store(os.environ), search, say)
+        cargo = stow(run, Mesh(config.scenario), models, sources, store, search, say)
         with SupervisorClient(run) as supervisor:
             supervisor.load(cargo)
         if cargo.models:

@@ -52,7 +52,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     outcome: Any = yield
     report = outcome.get_result()
     constellation = getattr(item, "funcargs", {}).get("constellation")
-    if report.when == "call" and report.failed and constellation is not None:
+    # Another fixture may have that name too.
+    if report.when == "call" and report.failed and type(constellation).__module__.startswith("perigrid."):
         folder = item.config.rootpath / item.config.getini("perigrid_artefacts") / _folder_name(item.nodeid)
         report.sections.append(("perigrid", keep_artefacts(constellation, folder)))
 

@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from perigrid.errors import DataError, EnvironmentProblem, ScenarioError, UsageError
+from perigrid.errors import DataError, EnvironmentProblem, ModelError, ScenarioError, UsageError
 from perigrid.job.masks import windows
 from perigrid.job.shards import next_in_ring, share_out, share_out_stack
-from perigrid.job.spec import Capture
+from perigrid.job.spec import Capture, plain_model
 from perigrid.live.config import Cargo, InputFile, ModelFile, RunConfig
 from perigrid.live.flash import CAPTURE_SUFFIX
 from perigrid.live.models import ModelStore, file_sha256
@@ -51,6 +51,7 @@ def stow(
     captures: list[Capture] = []
     for source in data:
         name = source.name
+        _check_data_name(name, source.label)
         if any(capture.dataset == name for capture in captures):
             raise ScenarioError(f"data {source.label}: two datasets have the name {name!r}; rename one's file.")
         if source.file is not None and is_stack(source.file):
@@ -120,6 +121,7 @@ def _stow_models(
         else:
             path = _copy(path, run.path / "inputs" / path.name)
             entry = msgspec.structs.replace(own_entry(path), sha256=file_sha256(path))
+            _check_model_name(entry.name, name)
         files.append(ModelFile(entry, str(path)))
         inputs.append(
             InputFile(kind="model", name=entry.name, label=name, sha256=entry.sha256, path=str(path)),
@@ -131,12 +133,26 @@ def _stow_models(
     return files, inputs, preloaded
 
 
+def _check_model_name(name: str, label: str) -> None:
+    """ModelError for a model that is called like a form of another."""
+    if plain_model(name) != name:
+        raise ModelError(
+            f"{label}: a model named {name!r} would be taken for a form of {plain_model(name)!r}; rename the file."
+        )
+
+
+def _check_data_name(name: str, label: str) -> None:
+    """DataError for data whose path has no name to call them by."""
+    if not name.strip("."):
+        raise DataError(f"data {label}: the path ends without a name; give the folder's own, such as ../tiles.")
+
+
 def _keep_stack(run: RunDirectory, source: DataSource, stack: Stack) -> InputFile:
-    path = run.path / "inputs" / f"{stack.name}.npy"
+    path = run.path / "inputs" / f"{source.name}.npy"
     _guard(lambda: np.save(path, stack.tiles), path)
     return InputFile(
         kind="data",
-        name=stack.name,
+        name=source.name,
         label=source.label,
         sha256=file_sha256(path),
         path=str(path),

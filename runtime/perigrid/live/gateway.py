@@ -26,7 +26,11 @@ from __future__ import annotations
 
 import itertools
 import queue
+import threading
 import time
+import weakref
+from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -37,16 +41,20 @@ from perigrid.live.blobs import HeldBlob, held
 from perigrid.live.forms import (
     MAX_MESSAGE_BYTES,
     MODEL_VERSION,
+    Form,
     MetadataService,
     Served,
     add_health,
     answer,
     find,
     forms_of,
+    has_batch_axis,
 )
 from perigrid.live.host import Host
-from perigrid.live.shared_regions import SharedRegions, read_inputs, read_outputs
+from perigrid.live.shared_regions import Input, SharedRegions, read_inputs, read_outputs
+from perigrid.live.tasks import ITEMS
 from perigrid.node.controller import Controller
+from perigrid.node.dispatch import MAX_INPUT_BYTES
 from perigrid.node.events import Ask, HangUp
 from perigrid.node.replies import Answered, Declined, Reply
 from perigrid.node.requests import MAX_REQUESTS
@@ -62,6 +70,9 @@ MAX_PRIORITY_STEPS = 20
 MAX_WAIT_S = 3600.0
 """A call without a deadline is given up after so many seconds of the wall."""
 
+MAX_HELD_BYTES = 2 * MAX_INPUT_BYTES
+"""Inputs that this process holds: those under way, and of ended ones what still waits in front of a link."""
+
 PLACEMENTS = ("balanced", "nearest")
 PARAMETERS = ("satellite", "placement", "priority", "timeout")
 US_PER_S = 1e6
@@ -74,6 +85,27 @@ _CODES = {
 }
 
 
+class HeldBytes:
+    """Counts the bytes of blobs until the last handle on each is gone, whoever holds it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bytes = 0
+        # A blob may be let go of in any thread, and at any step of it.
+        self._released: deque[int] = deque()
+
+    def take(self, blob: HeldBlob) -> bool:
+        """Count a blob; False, and it is not counted, where that would be more than MAX_HELD_BYTES."""
+        with self._lock:
+            while self._released:
+                self._bytes -= self._released.popleft()
+            if self._bytes + blob.length > MAX_HELD_BYTES:
+                return False
+            self._bytes += blob.length
+        weakref.finalize(blob, self._released.append, blob.length).atexit = False
+        return True
+
+
 class Gateway(MetadataService):
     """The gateway of one ground process. Clients' numbers are negative here, so that no job's client has the same."""
 
@@ -84,6 +116,7 @@ class Gateway(MetadataService):
         self._queues: dict[int, queue.SimpleQueue[Reply | None]] = {}
         self._served: dict[str, Served] = {}
         self._models = 0
+        self._held = HeldBytes()
         host.tellers.append(self._tell)
 
     def _tell(self, client: int, reply: Reply) -> None:
@@ -106,7 +139,10 @@ class Gateway(MetadataService):
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Have one inference done in orbit."""
         client = -next(self._numbers)
-        ask = answer(context, lambda: self._ask(client, request, context))
+        ask, blob = answer(context, lambda: self._ask(client, request, context))
+        if not self._held.take(blob):
+            cause = f"inputs of {MAX_HELD_BYTES} bytes wait here for their way up; ask again later"
+            return context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, cause)
         replies = self._queues[client] = queue.SimpleQueue()
         try:
             # Called when the client cancels or its deadline passes; and at the end of any call, when nobody listens.
@@ -135,8 +171,8 @@ class Gateway(MetadataService):
         driver = self._host.drivers[self._host.mesh.ground]
         self._host.loop.soon(lambda: driver.feed(event))
 
-    def _ask(self, client: int, request: Any, context: Any) -> Ask:
-        """What the controller is asked; UsageError and MissingFile for what cannot be."""
+    def _ask(self, client: int, request: Any, context: Any) -> tuple[Ask, HeldBlob]:
+        """What the controller is asked, and its input; UsageError and MissingFile for what cannot be."""
         served = self._find(request.model_name, request.model_version)
         parameters = request.parameters
         for key in parameters:
@@ -146,15 +182,17 @@ class Gateway(MetadataService):
         placement = _text(parameters, "placement") or PLACEMENTS[0]
         if placement not in PLACEMENTS:
             raise UsageError(f"placement {placement!r}: there are {' and '.join(PLACEMENTS)}")
-        return Ask(
+        blob = _input_of(request, served)
+        ask = Ask(
             client=client,
             model=served.name,
-            input=_input_of(request, served),
+            input=blob,
             satellite=None if satellite is None else self._satellite(satellite),
             nearest=placement == "nearest",
             priority=_priority(_number(parameters, "priority")),
             deadline_sky_s=self._deadline_sky_s(_number(parameters, "timeout"), context.time_remaining()),
         )
+        return ask, blob
 
     def _satellite(self, name: str) -> NodeId:
         node = self._host.mesh.id_of(name)
@@ -168,7 +206,8 @@ class Gateway(MetadataService):
         found = []
         if timeout_us:
             found.append(reading.emulated_at(wall_s) + timeout_us / US_PER_S)
-        if remaining_s is not None:
+        # gRPC says centuries for a call without a deadline.
+        if remaining_s is not None and remaining_s < MAX_WAIT_S:
             found.append(reading.emulated_at(wall_s + remaining_s))
         return min(found, default=None)
 
@@ -213,6 +252,7 @@ def _input_of(request: Any, served: Served) -> HeldBlob:
     inputs = read_inputs(request, served.inputs, regions)
     outputs = read_outputs(request, served.outputs, regions)
     sent = protocol.ModelInferRequest(model_name=served.name)
+    sent.parameters[ITEMS].int64_param = _items(served, inputs)
     for tensor in served.inputs:
         array = inputs[tensor.name].array
         sent.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=array.shape)
@@ -221,6 +261,13 @@ def _input_of(request: Any, served: Served) -> HeldBlob:
         for output in outputs:
             sent.outputs.add(name=output.name)
     return held(sent.SerializeToString(deterministic=True))
+
+
+def _items(served: Served, inputs: Mapping[str, Input]) -> int:
+    """How many items a request has computed: windows, tiles, or a batch."""
+    tensor = served.inputs[-1] if served.form is Form.MASKS else served.inputs[0]
+    counted = served.form is not Form.BARE or has_batch_axis(tensor)
+    return int(inputs[tensor.name].array.shape[0]) if counted else 1
 
 
 def _priority(given: int | None) -> int:

@@ -60,23 +60,36 @@ def load_stack(path: Path) -> Stack:
         files = sorted(path.glob("*.npy"))
         if not files:
             raise MissingFile(f"the folder {path} holds no .npy file; save each tile there with numpy.save.")
-        _check_size(path, len(files) * files[0].stat().st_size)
-        tiles = [_read(file) for file in files]
-        for file, tile in zip(files, tiles, strict=True):
-            if tile.shape != tiles[0].shape or tile.dtype != tiles[0].dtype:
-                raise DataError(
-                    f"{file} holds {tile.dtype} {list(tile.shape)}, but {files[0].name} holds {tiles[0].dtype} "
-                    f"{list(tiles[0].shape)}; all tiles of a folder have one type and shape."
-                )
-        return _checked(path, np.stack(tiles), tuple(file.name for file in files))
+        return _checked(path, _read_folder(path, files), tuple(file.name for file in files))
     if not path.is_file():
         raise MissingFile(f"there are no tiles at {path}; check the path, which is relative to the current folder.")
-    return _checked(path, _read(path), ())
+    return _checked(path, _read(path, mapped=True), ())
 
 
-def _read(path: Path) -> NDArray[Any]:
+def _read_folder(path: Path, files: list[Path]) -> NDArray[Any]:
+    """One file after the other: mapped, each would keep a descriptor, of which a process has about a thousand."""
+    _check_count(path, len(files))
+    _check_size(path, len(files) * files[0].stat().st_size)
+    first = _read(files[0], mapped=False)
+    tiles = np.empty((len(files), *first.shape), first.dtype)
+    for number, file in enumerate(files):
+        tile = _read(file, mapped=False)
+        if tile.shape != first.shape or tile.dtype != first.dtype:
+            raise DataError(
+                f"{file} holds {tile.dtype} {list(tile.shape)}, but {files[0].name} holds {first.dtype} "
+                f"{list(first.shape)}; all tiles of a folder have one type and shape."
+            )
+        tiles[number] = tile
+    return tiles
+
+
+def _read(path: Path, mapped: bool) -> NDArray[Any]:
+    # Not numpy.load: that takes archives and pickled objects as well, and leaves the files of bad ones open.
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if mapped:
+            return np.lib.format.open_memmap(path, mode="r")
+        with path.open("rb") as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path} is not a .npy file of numbers ({error}); save it with numpy.save.") from error
     return array
@@ -91,11 +104,15 @@ def _checked(path: Path, tiles: NDArray[Any], sources: tuple[str, ...]) -> Stack
     dtype = NAMES.get(tiles.dtype.newbyteorder("="))
     if dtype is None:
         raise DataError(f"{path} holds {tiles.dtype}, which no model takes; save numbers, for instance as float32.")
-    if len(tiles) > MAX_TILES:
-        raise DataError(f"{path} holds {len(tiles)} tiles, the limit is {MAX_TILES}; split it into several.")
+    _check_count(path, len(tiles))
     _check_size(path, tiles.nbytes)
     little = tiles.astype(tiles.dtype.newbyteorder("<"), copy=False)
     return Stack(path.stem, little, dtype, sources)
+
+
+def _check_count(path: Path, tiles: int) -> None:
+    if tiles > MAX_TILES:
+        raise DataError(f"{path} holds {tiles} tiles, the limit is {MAX_TILES}; split it into several.")
 
 
 def _check_size(path: Path, size_bytes: int) -> None:

@@ -222,7 +222,7 @@ class Supervisor:
         EnvironmentProblem where a process could not take it up.
         """
         with self._loading:
-            config = self.config.plus(cargo)
+            before, config = self.config, self.config.plus(cargo)
             check_device(config.scenario.device, config.model_names)
             write_config(self.folder, config)
             # Before anything settles: what is to be in place includes what comes now.
@@ -235,6 +235,8 @@ class Supervisor:
             except queue.Empty:
                 failure = f"the models were not loaded within {LOAD_LIMIT_S:g} s"
             if failure:
+                self.config = self.constellation.config = before
+                write_config(self.folder, before)
                 raise EnvironmentProblem(failure)
             self.clock.await_rate()
             self.constellation.load()

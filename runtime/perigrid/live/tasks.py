@@ -21,6 +21,9 @@ from perigrid.live.blobs import view_of
 from perigrid.node.actions import Infer
 from perigrid.wire.generated import open_inference_pb2 as protocol
 
+ITEMS = "items"
+"""The parameter of a gateway's request that says how many items it has computed."""
+
 
 def scene_task(action: Infer, capture: Capture) -> protocol.ModelInferRequest:
     """Ask for the masks of a shard's windows."""
@@ -64,10 +67,10 @@ def request_task(action: Infer) -> protocol.ModelInferRequest:
 
 
 def items_of(request: Any) -> int:
-    """How many items a task computes: its tiles, its windows, or a bare model's batch."""
-    by_name = {tensor.name: tensor for tensor in request.inputs}
-    tensor = by_name.get("windows") or next(iter(request.inputs), None)
-    return int(tensor.shape[0]) if tensor is not None and len(tensor.shape) > 1 else 1
+    """How many items a task computes: its tiles, its windows, or what the gateway says of a bare model's batch."""
+    if ITEMS in request.parameters:
+        return max(1, int(request.parameters[ITEMS].int64_param))
+    return int(request.inputs[-1].shape[0])
 
 
 def mask_bytes(response: Any) -> bytes:

@@ -401,7 +401,8 @@ class Controller:
         due_s = min(due_s, self.requests.next_deadline_sky_s())
         if due_s == float("inf"):
             return []
-        return [WakeAt(WAKE_DEADLINES, now.local_s + max(0.0, due_s - now.sky_s))]
+        # A little later: rounding must not wake it before the deadline, again and again.
+        return [WakeAt(WAKE_DEADLINES, now.local_s + max(0.0, due_s - now.sky_s) + 1e-3)]
 
     def _dispatch(self, now: Now, paths_changed: bool = False) -> list[Action]:
         if not self.leading:

@@ -4,6 +4,9 @@ Each node keeps what it sent over a link until the other end acknowledges custod
 credits: only so many unacknowledged bulk bytes may be under way on a link, which bounds every queue behind it. A link
 that stays silent is given up for the frame, whatever is heard over it (it may be broken one way only).
 
+How long an acknowledgement may take is reckoned from the link, and stretched to what acknowledgements have been taking
+(RFC 6298): a neighbour that is slow to answer must not be answered with everything twice.
+
 Frames of one transfer leave in order, and take turns with those of others: the time of a frame runs only from when the
 one before it has arrived, since until then it may only have been waiting for its turn.
 
@@ -26,6 +29,10 @@ MIN_WINDOW_BYTES = 2 * MAX_CHUNK_BYTES
 MAX_WINDOW_BYTES = 192 * MAX_CHUNK_BYTES
 ROUND_TRIP_SLACK_S = 0.05
 TIMEOUT_MARGIN_S = 0.25
+MAX_TIMEOUT_S = 20.0
+VARIATIONS = 4
+"""The time-out is the mean of the round trips and so many of their mean deviations (RFC 6298)."""
+
 MAX_TRIES = 4
 MAX_SEEN_AHEAD = 1 << 16
 """Numbers remembered beyond the contiguous ones; above, a frame is not taken and its sender tries again."""
@@ -37,6 +44,7 @@ class Held:
 
     frame: Frame
     size_bytes: int
+    sent_s: float
     due_s: float
     timeout_s: float
     tries: int
@@ -50,6 +58,8 @@ class Outgoing:
     number: int = 0
     held: dict[int, Held] = field(default_factory=dict)
     flows: dict[tuple[NodeId, int], dict[int, None]] = field(default_factory=dict)
+    round_trip_s: float = 0.0
+    variation_s: float = 0.0
     bulk_bytes: int = 0
     backlog: FairQueue[Frame] = field(default_factory=FairQueue)
 
@@ -61,10 +71,10 @@ class Outgoing:
         """Take custody of a frame for sending; the frame as it goes out."""
         self.number += 1
         size = size_on_link_bytes(frame)
-        timeout_s = tries * (2 * state.delay_s + 8 * window_bytes(state) / state.rate_bps + TIMEOUT_MARGIN_S)
+        timeout_s = tries * self._timeout_s(state)
         oldest = next(iter(self.held), self.number)
         sent = msgspec.structs.replace(frame, boot=self.boot, custody=self.number, floor=oldest)
-        self.held[self.number] = Held(frame, size, now_s + timeout_s, timeout_s, tries)
+        self.held[self.number] = Held(frame, size, now_s, now_s + timeout_s, timeout_s, tries)
         self.flows.setdefault(flow_of(frame), {})[self.number] = None
         if frame.priority is Priority.BULK:
             self.bulk_bytes += size
@@ -75,6 +85,9 @@ class Outgoing:
         held = self.held.get(number)
         if held is None:
             return False
+        if held.tries == 1:
+            # Of a frame that was sent twice nobody knows which one is acknowledged.
+            self._took(now_s - held.sent_s)
         flow = flow_of(held.frame)
         was_first = next(iter(self.flows[flow])) == number
         self.release(number)
@@ -83,6 +96,18 @@ class Outgoing:
             following = self.held[next(iter(self.flows[flow]))]
             following.due_s = max(following.due_s, now_s + following.timeout_s)
         return True
+
+    def _timeout_s(self, state: LinkState) -> float:
+        reckoned_s = 2 * state.delay_s + 8 * window_bytes(state) / state.rate_bps + TIMEOUT_MARGIN_S
+        return min(MAX_TIMEOUT_S, max(reckoned_s, self.round_trip_s + VARIATIONS * self.variation_s))
+
+    def _took(self, seconds: float) -> None:
+        """An acknowledgement has taken so long: smooth it, and how much it varies, as RFC 6298 does."""
+        if self.round_trip_s == 0.0:
+            self.round_trip_s, self.variation_s = seconds, seconds / 2
+            return
+        self.variation_s += (abs(seconds - self.round_trip_s) - self.variation_s) / 4
+        self.round_trip_s += (seconds - self.round_trip_s) / 8
 
     def release(self, number: int) -> Held | None:
         """Take a frame out of custody."""

@@ -106,7 +106,7 @@ class Requests:
         """Decline what is past its deadline."""
         actions: list[Action] = []
         for request in [r for r in self.active.values() if _deadline_sky_s(r) <= now.sky_s]:
-            cause = f"no answer from orbit within {now.sky_s - request.asked_sky_s:.3f} emulated seconds"
+            cause = f"no answer from orbit within {_deadline_sky_s(request) - request.asked_sky_s:.3f} emulated seconds"
             actions += self._end(now, request, epoch, cause)
             actions.append(self._decline(request.client, "deadline", cause))
         return actions

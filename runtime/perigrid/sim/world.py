@@ -136,6 +136,7 @@ class World:
         self._count = 0
         self._sequence = 0
         self._channels: dict[tuple[Link, NodeId], Channel] = {}
+        self._pumps: dict[tuple[Link, NodeId], float] = {}
         self.nodes = [SimNode(NodeId(n)) for n in range(len(self.mesh.names))]
         self._set_up()
 
@@ -394,8 +395,15 @@ class World:
             self._sequence += 1
             stamp = Stamp(link, sender, departure.start_s, departure.due_s, self._sequence)
             self._carry(frame, stamp)
-        if channel.queued_frames:
-            self.at(channel.next_pump_s, lambda: self._pump(link, sender))
+        next_s = channel.next_pump_s
+        if next_s < self._pumps.get((link, sender), float("inf")):
+            self._pumps[link, sender] = next_s
+            self.at(next_s, lambda: self._pump_again(link, sender, next_s))
+
+    def _pump_again(self, link: Link, sender: NodeId, due_s: float) -> None:
+        if self._pumps.get((link, sender)) == due_s:
+            del self._pumps[link, sender]
+            self._pump(link, sender)
 
     def _carry(self, frame: Frame, stamp: Stamp) -> None:
         weather, chance = self.config.weather, self._random
