@@ -34,13 +34,22 @@ replaces it.
 """
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put every decision into the menu, behind their list."""
+    listed = [entry["Decisions"] for part in config.nav for entry in part.get("Project", []) if "Decisions" in entry]
+    if len(listed) != 1:
+        raise SystemExit("mkdocs.yml: the menu has no one part `Decisions` under `Project`, where decisions belong.")
+    listed[0] += [f"decisions/{path.name}" for path in decision_pages()]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made here."""
     made = {
         "reference/cli.md": docs_cli.page(),
         "reference/python.md": docs_python.page(),
         "reference/scenario.md": docs_scenario.page(),
-        "decisions/index.md": decisions(ROOT / "docs" / "decisions"),
+        "decisions/index.md": decisions(),
         **{target: (ROOT / source).read_text(encoding="utf-8") for source, target in REPEATED.items()},
     }
     for name, content in made.items():
@@ -48,10 +57,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def decisions(folder: Path) -> str:
+def decision_pages() -> list[Path]:
+    """The pages of decisions, in the order of their numbers."""
+    return sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+
+
+def decisions() -> str:
     """The list of decisions, as Markdown."""
     lines = []
-    for path in sorted(folder.glob("[0-9]*.md")):
+    for path in decision_pages():
         found = DECISION.search(path.read_text(encoding="utf-8"))
         if found is None:
             raise SystemExit(f"{path} does not begin with `# NNNN: what was decided`; write that line.")

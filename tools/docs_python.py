@@ -15,6 +15,14 @@ OPTIONS = """\
       heading_level: 3
 """
 
+PLUGIN = """\
+    options:
+      heading: "perigrid.app.pytest_plugin"
+      toc_label: "The plugin"
+      heading_level: 3
+      members: [constellation, assert_exactly_once]
+"""
+
 HEAD = """# Python
 
 What stands here is reached from the top, as `perigrid.launch`, and imported when it is first asked for. The calls wait
@@ -45,5 +53,6 @@ def page() -> str:
         if home == ERRORS:
             lines.append("Raised on purpose; `exit_code` is what the command line ends with.\n")
         lines += [f"::: {home}.{name}\n{OPTIONS.format(name=name)}" for name, _ in names]
+    lines.append("## In pytest\n\n::: perigrid.app.pytest_plugin\n" + PLUGIN)
     lines.append("## Event logs\n\n::: perigrid.live.eventlog.read_events\n    options:\n      heading_level: 3\n")
     return "\n".join(lines)

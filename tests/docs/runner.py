@@ -3,16 +3,17 @@
 - A block of `sh` is typed line by line into bash; each line has to end with exit code 0.
 - A block without a language is the same for its lines that begin with `perigrid`; the rest is what they print.
 - A block with a title is a file of that name; a later line of the page has to use it.
-- A block of `python` without a title is run as a script, one of `toml` has to be part of a scenario.
+- A block of `python` without a title is run as a script, one of `toml` has to be a scenario or part of one.
 - A block of `text` or `json` is only looked at by readers.
 
-What is not run although it could be stands in `NOT_RUN`, each with its reason.
+What is not run although it could be stands in `NOT_RUN`, each with its reason. A reader brings what is in `BROUGHT`.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -39,6 +40,20 @@ NOT_RUN = {
 }
 """Beginnings of lines -> why the tests of pages do not run them."""
 
+BROUGHT = {"my.onnx": ROOT / "docs" / "examples" / "failing-links" / "anomaly.onnx"}
+"""Files that pages take for granted, as something that a reader has of his own -> what stands for them."""
+
+PROGRAMS = {
+    "perigrid": '-c "from perigrid.app.cli import main; main()"',
+    "python": "",
+    "pytest": "-m pytest -p no:cacheprovider",
+}
+"""Programs that a reader has on the path -> what the Python of the tests is told in their stead."""
+
+TRITONCLIENT = "import tritonclient"
+"""How a script begins that needs an environment with tritonclient, which wants another protobuf than perigrid."""
+
+PRESET = re.compile(r"^preset *=", re.MULTILINE)
 ENDLESS = "--follow"
 """An option with which a command goes on until it is interrupted; a line with it is not run."""
 
@@ -84,6 +99,11 @@ def reason_not_run(command: str) -> str:
     return next((reason for start, reason in NOT_RUN.items() if command.startswith(start)), "")
 
 
+def uses(command: str, name: str) -> bool:
+    """Whether a line uses a file: it names it, or a function of it as module:function."""
+    return name in command or f" {name.removesuffix('.py')}:" in command
+
+
 def is_tried(page: Path) -> bool:
     """Whether anything of a page is run."""
     return any(
@@ -94,14 +114,20 @@ def is_tried(page: Path) -> bool:
 
 
 class Reader:
-    """Somebody who follows a page in a folder, with perigrid on the path."""
+    """Somebody who follows a page in a folder, with perigrid on the path.
 
-    def __init__(self, folder: Path) -> None:
+    `tritonclient_python` is the Python of an environment with tritonclient; without it, no script that needs it is run.
+    """
+
+    def __init__(self, folder: Path, tritonclient_python: Path | None = None) -> None:
+        self._tritonclient_python = tritonclient_python
         self.work = folder / "work"
         self.work.mkdir()
+        for name, source in BROUGHT.items():
+            shutil.copyfile(source, self.work / name)
         programs = folder / "bin"
         programs.mkdir()
-        for name, words in (("perigrid", '-c "from perigrid.app.cli import main; main()"'), ("python", "")):
+        for name, words in PROGRAMS.items():
             program = programs / name
             program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
             program.chmod(0o755)
@@ -122,13 +148,14 @@ class Reader:
                 (self.work / block.title).write_text(block.text, encoding="utf-8")
                 unused[block.title] = place
             elif block.language == "python":
-                self._run([sys.executable, "-c", block.text], place)
+                self._script(block.text, place)
             elif block.language == "toml":
-                parse(f'preset = "three-body-12"\n{block.text}', place, shipped_presets())
+                head = "" if PRESET.search(block.text) else 'preset = "three-body-12"\n'
+                parse(head + block.text, place, shipped_presets())
             else:
                 assert block.language in ("", "sh"), f"{place}: a block of {block.language!r}: say sh, or text"
                 for command in block.commands():
-                    unused = {name: where for name, where in unused.items() if name not in command}
+                    unused = {name: where for name, where in unused.items() if not uses(command, name)}
                     if not reason_not_run(command):
                         self._run(["bash", "-c", command], f"{place}: {command}")
         assert not unused, f"no line of the page uses {unused}"
@@ -143,6 +170,12 @@ class Reader:
         """Take down whatever is up."""
         for run in self.running():
             down(run)
+
+    def _script(self, text: str, place: str) -> None:
+        if not text.startswith(TRITONCLIENT):
+            self._run([sys.executable, "-c", text], place)
+        elif self._tritonclient_python is not None:
+            self._run([str(self._tritonclient_python), "-c", text], place)
 
     def _run(self, command: list[str], place: str) -> None:
         done = subprocess.run(

@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 
 from perigrid.app.cli import COMMANDS
-from tests.docs.runner import NOT_RUN, ROOT, Reader, blocks, is_tried, pages
+from tests.docs.runner import NOT_RUN, ROOT, TRITONCLIENT, Reader, blocks, is_tried, pages
+from tests.live import test_worker
 
+tritonclient_python = test_worker.tritonclient_python
 TRIED = [page for page in pages() if is_tried(page)]
+USES = ("launch", "own-work", "gateway", "measure", "failing-links")
 MAX_TEXT_BLOCKS = 2
 """Blocks of commands that are not run, on one page: a reader should not have to guess which ones work."""
 
 
 @pytest.mark.live
 @pytest.mark.parametrize("page", TRIED, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_a_page_does_what_it_shows(page: Path, tmp_path: Path) -> None:
-    reader = Reader(tmp_path)
+def test_a_page_does_what_it_shows(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    needs_tritonclient = any(block.text.startswith(TRITONCLIENT) for block in blocks(page))
+    reader = Reader(tmp_path, request.getfixturevalue("tritonclient_python") if needs_tritonclient else None)
     try:
         reader.follow(page)
     finally:
@@ -26,7 +30,7 @@ def test_a_page_does_what_it_shows(page: Path, tmp_path: Path) -> None:
 
 def test_the_pages_for_each_use_are_tried() -> None:
     tried = {page.relative_to(ROOT).as_posix() for page in TRIED}
-    uses = {f"docs/howto/{name}.md" for name in ("launch", "measure", "failing-links")}
+    uses = {f"docs/howto/{name}.md" for name in USES}
     assert {"README.md", "docs/tutorial.md", *uses} <= tried
 
 

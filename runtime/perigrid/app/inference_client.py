@@ -156,8 +156,8 @@ class InferenceClient:
             kind = _ERRORS.get(code, LinkBroken)
             if kind is LinkBroken:
                 raise LinkBroken(
-                    f"{self.name} gave no answer within {timeout_s:g} s ({code.name}: {details}); look at "
-                    f"`perigrid status`, and give more time where it only takes longer."
+                    f"{self.name} gave no answer ({code.name}: {details}; the call had {timeout_s:g} s here); look "
+                    "at `perigrid status`, and give more time where it only takes longer."
                 ) from error
             raise kind(f"{self.name} refused the request ({code.name}): {details}") from error
 
