@@ -17,6 +17,7 @@ from perigrid.errors import EnvironmentProblem, LinkBroken, NameInUse
 from perigrid.job.masks import pack
 from perigrid.live import shared_regions
 from perigrid.live import worker as worker_module
+from perigrid.live.forms import MAX_BATCH
 from perigrid.live.models import ModelStore
 from perigrid.live.pipeline import LoadedModel, load_model
 from perigrid.live.worker import OpenGate, Worker, serve
@@ -413,9 +414,8 @@ def test_what_does_not_fit_is_refused(stub, make, code, match):
 
 
 def test_batches_and_windows_are_bounded(stub, monkeypatch):
-    monkeypatch.setattr(worker_module, "MAX_BATCH", 2)
-    infer(stub, bare_request(np.stack([SMALL] * 2)))
-    refused(INVALID, "a batch of 3", infer, stub, bare_request(np.stack([SMALL] * 3)))
+    infer(stub, bare_request(np.stack([SMALL] * MAX_BATCH)))
+    refused(INVALID, f"a batch of {MAX_BATCH + 1}", infer, stub, bare_request(np.stack([SMALL] * (MAX_BATCH + 1))))
     monkeypatch.setattr(worker_module, "MAX_WINDOWS", 2)
     infer(stub, mask_request(SMALL, np.zeros((2, 2), np.int32)))
     refused(INVALID, "3 windows", infer, stub, mask_request(SMALL, np.zeros((3, 2), np.int32)))

@@ -8,7 +8,7 @@ gateway serve the same names, so both answer from here what needs no inference.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 import perigrid
 from perigrid.errors import (
+    DataError,
     EnvironmentProblem,
     LinkBroken,
     MissingFile,
@@ -33,6 +34,9 @@ from perigrid.wire.generated import open_inference_pb2_grpc as protocol_grpc
 MAX_MESSAGE_BYTES = 64 * 1024**2
 """Largest request or response, bytes; gRPC's own default of 4 MiB is less than a batch of tiles."""
 
+MAX_BATCH = 32
+"""Largest batch of a bare model."""
+
 MODEL_VERSION = "1"
 
 
@@ -46,7 +50,7 @@ class Form(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A name that clients can ask for: a model in one of its forms."""
+    """A name that clients can ask for: a model in one of its forms. `max_batch` is of a bare one."""
 
     name: str
     platform: str
@@ -54,11 +58,25 @@ class Served:
     form: Form
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    max_batch: int = 1
+
+    def check_batch(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """DataError where the inputs' shapes, by name, are a batch that a bare model is not asked for."""
+        batch = max((shapes[t.name][0] for t in self.inputs if t.shape and t.shape[0] == -1), default=1)
+        if self.form is not Form.BARE or batch <= self.max_batch:
+            return
+        if self.max_batch == MAX_BATCH:
+            raise DataError(f"a batch of {batch} is more than {MAX_BATCH}: send it in several requests")
+        tiles = f", or ask {self.model + TILES_SUFFIX!r}, which takes them one by one" if len(self.inputs) == 1 else ""
+        raise DataError(
+            f"model {self.name!r} may give other bits in other batches: send {self.max_batch} a request{tiles}"
+        )
 
 
 def forms_of(entry: ModelEntry) -> tuple[Served, ...]:
     """All forms of a model, the bare one last: whoever finds that finds the others."""
-    forms = [Served(entry.name, "onnxruntime_onnx", entry.name, Form.BARE, entry.inputs, entry.outputs)]
+    max_batch = MAX_BATCH if entry.batch_invariant else entry.canonical_batch
+    forms = [Served(entry.name, "onnxruntime_onnx", entry.name, Form.BARE, entry.inputs, entry.outputs, max_batch)]
     if len(entry.inputs) == 1:
         forms.append(_tiles(entry))
     if entry.mask is not None:

@@ -250,6 +250,7 @@ def _input_of(request: Any, served: Served) -> HeldBlob:
             raise DataError(f"tensor {tensor.name!r} is in shared memory, which does not reach orbit: send its bytes")
     regions = SharedRegions(None)
     inputs = read_inputs(request, served.inputs, regions)
+    served.check_batch({name: value.array.shape for name, value in inputs.items()})
     outputs = read_outputs(request, served.outputs, regions)
     sent = protocol.ModelInferRequest(model_name=served.name)
     sent.parameters[ITEMS].int64_param = _items(served, inputs)

@@ -63,9 +63,6 @@ MAX_WINDOWS = 2_048
 MAX_OUTPUT_BYTES = MAX_MESSAGE_BYTES - 1024**2
 """Most bytes of the outputs of a stack's tiles: they go back in one message."""
 
-MAX_BATCH = 32
-"""Largest batch of a bare model."""
-
 MAX_CHECKED_CAPTURES = 1_024
 """How many captures in read-only regions are remembered as free of NaN; past it all are forgotten."""
 
@@ -217,15 +214,7 @@ class Worker:
                 return self._masks(served, inputs, turn)
 
     def _bare(self, served: Served, inputs: Mapping[str, Input], turn: Turn) -> dict[str, NDArray[Any]]:
-        entry = self._models[served.name].entry
-        batches = [inputs[t.name].array.shape[0] for t in served.inputs if t.shape and t.shape[0] == -1]
-        batch = max(batches, default=1)
-        if batch > entry.canonical_batch and not entry.batch_invariant:
-            raise DataError(
-                f"model {served.name!r} gives other bits in other batches: send {entry.canonical_batch} a request"
-            )
-        if batch > MAX_BATCH:
-            raise DataError(f"a batch of {batch} is more than {MAX_BATCH}: send it in several requests")
+        served.check_batch({name: value.array.shape for name, value in inputs.items()})
         turn.next()
         values = self._models[served.name].session.run({name: value.array for name, value in inputs.items()})
         return {tensor.name: value for tensor, value in zip(served.outputs, values, strict=True)}
