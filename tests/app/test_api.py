@@ -253,7 +253,7 @@ def test_a_function_reduces_and_its_faults_are_its_own(c: perigrid.Constellation
         ({"reduce": "no_such_module_here:count"}, perigrid.UsageError, "no_such_module_here"),
         ({"model": "my", "data": "spyndex"}, perigrid.ModelError, "gives no mask"),
         ({"tiles_per_shard": 0}, perigrid.UsageError, "tiles_per_shard"),
-        ({"out": Path(__file__).parent}, perigrid.UsageError, "test_api.py"),
+        ({"out": Path(__file__).parent}, perigrid.UsageError, "__init__.py"),
     ],
 )
 def test_what_cannot_be_is_refused_before_a_job_is(

@@ -21,6 +21,7 @@ from perigrid.live.eventlog import (
     EVENT_LOG_FILE,
     EVENT_LOG_VERSION,
     MAX_LINE_BYTES,
+    EventLog,
     append_event,
     follow_events,
     follow_lines,
@@ -148,6 +149,18 @@ def test_what_a_killed_process_left_of_a_line_hides_nothing_that_came_after(fold
     events = list(read_events(folder))
     assert [event.get("job") for event in events[1:]] == torn
     assert follow_lines(folder, 0) == (events, whole.stat().st_size)
+
+
+def test_going_on_from_a_place_reads_a_long_log_piece_by_piece(folder: Path) -> None:
+    log = EventLog(folder, "sat-01")
+    for number in range(60):
+        log.add(float(number), "sat-01", "long", {"number": number, "text": "x" * (MAX_LINE_BYTES // 6)})
+    log.close()
+    found, place, pieces = list[int](), 0, 0
+    while (step := follow_lines(folder, place))[1] > place:
+        place, pieces = step[1], pieces + 1
+        found += [event["number"] for event in step[0] if event["what"] == "long"]
+    assert found == list(range(60)) and pieces > 1
 
 
 def test_following_hands_on_each_event_once_and_the_last_ones_before_the_end(folder: Path) -> None:

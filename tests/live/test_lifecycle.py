@@ -90,7 +90,7 @@ def test_the_run_directory_is_private(slow: Constellation) -> None:
 def test_nothing_listens_beyond_unix_sockets_and_loopback(slow: Constellation) -> None:
     sockets = inet_sockets(list(processes_in(slow.directory)))
     listening = [s for s in sockets if s[0].startswith("tcp") and s[2] == LISTENING]
-    assert len(listening) == 1, "the job service, and nothing else"
+    assert len(listening) == 2, "the job service and the gateway, and nothing else"
     assert {address for _, address, _ in sockets} <= LOOPBACK
     assert not [s for s in sockets if not s[0].startswith("tcp")]
 

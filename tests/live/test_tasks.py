@@ -144,7 +144,12 @@ def test_what_lasts_in_orbit_is_an_item_of_the_model(
     axes: tuple[int, ...], name: str, shape: tuple[int, ...], items: int
 ) -> None:
     entry = ModelEntry(
-        name="mine", title="", file="", inputs=(Tensor("x", "FP32", axes),), outputs=(Tensor("y", "FP32", axes),)
+        name="mine",
+        title="",
+        file="",
+        inputs=(Tensor("x", "FP32", axes),),
+        outputs=(Tensor("y", "FP32", axes),),
+        batch_invariant=True,
     )
     tensor = "tiles" if name.endswith(".tiles") else "x"
     blob = _input_of(ask(name, (tensor, np.ones(shape, np.float32))), served(name, entry))

@@ -227,6 +227,26 @@ def test_a_lost_link_is_told_to_its_other_end_the_neighbours_and_the_ground_and_
     assert not [f for f in sent(planned) if isinstance(f.body, LinkAdvert)]
 
 
+def test_a_link_that_is_down_by_the_plan_is_not_told_as_lost_though_it_was_lost_before() -> None:
+    wire = Wire({NodeId(n): end(n, ground=3) for n in range(12)})
+    here, neighbour = (wire.ends[NodeId(n)].relay for n in (2, 3))
+    wire.do(here.node, here.link_down(at(0.0), laser(1, 2), planned=False))
+    wire.run(1.0)
+    assert laser(1, 2) in neighbour.told_dead
+    wire.do(here.node, here.link_up(at(1.0), laser(1, 2)))
+    wire.run(2.0)
+    assert not neighbour.told_dead
+    wire.do(here.node, here.link_down(at(2.0), laser(1, 2), planned=True))
+    # Another link is lost and returns, and the node behind it is told what it may have missed.
+    for relay in (here, neighbour):
+        wire.do(relay.node, relay.link_down(at(2.0), laser(2, 3), planned=False))
+    wire.run(3.0)
+    for relay in (here, neighbour):
+        wire.do(relay.node, relay.link_up(at(3.0), laser(2, 3)))
+    wire.run(4.0)
+    assert not neighbour.told_dead
+
+
 def test_what_was_under_way_on_a_lost_link_goes_another_way_at_once() -> None:
     here = end(5)
     wire = Wire({NodeId(5): here})
@@ -291,6 +311,27 @@ def test_a_frame_that_waits_for_its_turn_is_not_overdue() -> None:
     assert outgoing.overdue(2 * timeout_s) == [second, third]
     outgoing.release(second)
     assert outgoing.overdue(2 * timeout_s) == [third]
+
+
+def test_a_neighbour_that_is_slow_to_answer_is_soon_waited_for() -> None:
+    outgoing, state, now_s, sendings = Outgoing(boot=1), plan().state(laser(2, 3), 0.0), 0.0, 0
+    outgoing.take(one_frame(destination=3), now_s, state)
+    round_trip_s = 1.5 * outgoing.held[1].timeout_s
+    outgoing.release(1)
+    for number in range(20):
+        outgoing.take(one_frame(destination=3, transfer=number + 2), now_s, state)
+        sendings += 1
+        while outgoing.held:
+            ((custody, held),) = outgoing.held.items()
+            if held.due_s < held.sent_s + round_trip_s:
+                # Too early: it goes out again, and the answer to the former sending counts for nothing.
+                outgoing.release(custody)
+                outgoing.take(held.frame, held.due_s, state, held.tries + 1)
+                sendings += 1
+            else:
+                now_s = held.sent_s + round_trip_s
+                outgoing.acknowledged(custody, now_s)
+    assert sendings < 20 + MAX_TRIES
 
 
 def end_frame(blob: Blob) -> Frame:

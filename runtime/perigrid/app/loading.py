@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from perigrid.app.scenarios import model_store
+from perigrid.app.worlds import data_source
 from perigrid.live.cargo import is_on_board, model_on_board, stow
 from perigrid.live.clients import SupervisorClient
 from perigrid.live.config import read_config
@@ -19,13 +20,6 @@ from perigrid.live.scenes import SceneSearch
 from perigrid.live.service_times import check_device
 from perigrid.mesh.topology import Mesh
 from perigrid.scenario.model import DataSource
-
-
-def source_of(data: str | Path) -> DataSource:
-    """A user's word for data: the path of a scene (.npz), of tiles (.npy, a folder), or the name of a known scene."""
-    data = str(data)
-    is_file = data.endswith((".npz", ".npy")) or os.sep in data or Path(data).is_dir()
-    return DataSource(file=data) if is_file else DataSource(dataset=data)
 
 
 def ensure(
@@ -42,7 +36,7 @@ def ensure(
     model_name = None if model is None else model_on_board(config, str(model))
     if model is not None and model_name is None:
         models.append(str(model))
-    source = data if data is None or isinstance(data, DataSource) else source_of(data)
+    source = data if data is None or isinstance(data, DataSource) else data_source(data, os.environ)
     dataset = None if source is None else source.name
     if source is not None and not is_on_board(config, source):
         sources.append(source)

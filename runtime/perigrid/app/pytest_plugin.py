@@ -15,6 +15,7 @@ the report of its constellation are kept in a folder of the test's name.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -28,6 +29,9 @@ DEFAULT_ARTEFACTS = "perigrid-failures"
 SCOPES = ("function", "class", "module", "session")
 MAX_SHARED = 4
 """Constellations that are up at once; the one that was used longest ago makes room."""
+
+MAX_FOLDER_LETTERS = 120
+"""A test whose name is longer is told from others by the digest of the rest: no file system takes any name."""
 
 MARKER = (
     'constellation(scenario="three-body-12", *, scope="function", **options): which constellation the fixture '
@@ -64,7 +68,8 @@ def constellation(request: pytest.FixtureRequest) -> Iterator[Any]:
     shared = Shared.of(request.config)
     found = shared.give(request.node)
     yield found
-    shared.mend(found)
+    if _wish(request.node)[1] != "function":
+        shared.mend(found)
 
 
 @pytest.fixture
@@ -175,4 +180,7 @@ def _owner(item: pytest.Item, scope: str) -> pytest.Item | pytest.Collector:
 
 
 def _folder_name(nodeid: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", nodeid).strip("-")
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", nodeid).strip("-")
+    if len(name) <= MAX_FOLDER_LETTERS:
+        return name
+    return f"{name[:MAX_FOLDER_LETTERS]}-{hashlib.sha256(nodeid.encode(errors='replace')).hexdigest()[:8]}"

@@ -50,7 +50,7 @@ CALL_TIMEOUT_S = 35.0
 CONTROL_TIMEOUT_S = 80.0
 """Longest wait for one answer of the supervisor, seconds: a reboot waits for the satellite's worker."""
 
-LOAD_LIMIT_S = 320.0
+LOAD_LIMIT_S = 480.0
 """Longest wait until models and data are on board, seconds."""
 
 UNREACHABLE_LIMIT_S = 60.0
@@ -408,6 +408,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     bytes_over_lasers: int
     bytes_over_ground_links: int = 0
     bytes_of_replicas: int = 0
+    event_log_full: bool = False
     preloaded: tuple[str, ...] = ()
 
 

@@ -170,6 +170,11 @@ class Device:
         except PerigridError as error:
             self._loop.soon(lambda error=error: self._refused(number, error))  # type: ignore[misc]
             return
+        except ValueError:
+            # This is what gRPC says of a closed channel: the satellite is gone, and nobody waits for the task.
+            if self._alive:
+                raise
+            return
         desk_wait_s = response.parameters["desk_wait_s"].double_param
         cpu_s = response.parameters["cpu_s"].double_param
         blob = held(response_bytes(response) if running.is_tensors else mask_bytes(response))

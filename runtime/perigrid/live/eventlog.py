@@ -27,6 +27,9 @@ MAX_LOG_BYTES = 256 * 1024 * 1024
 MAX_LINE_BYTES = 1024 * 1024
 FLUSH_BYTES = 64 * 1024
 READ_BYTES = 256 * 1024
+FOLLOW_BYTES = 4 * MAX_LINE_BYTES
+"""Read at a time by who goes on from a place: more than a line can have, with what a killed process left before it."""
+
 FOLLOW_LOOK_S = 0.1
 
 EVENT_BEGINS = b'{"t":'
@@ -120,11 +123,14 @@ def follow_events(folder: Path, goes_on: Callable[[], bool]) -> Iterator[dict[st
 
 
 def follow_lines(folder: Path, place: int) -> tuple[list[dict[str, Any]], int]:
-    """The events from a place of the file on, in bytes, and the place behind them; none where there is no file."""
+    """Events from a place of the file on, in bytes, and the place behind them, where there may be more.
+
+    None where there is no file, or nothing new.
+    """
     try:
         with (folder / EVENT_LOG_FILE).open("rb") as file:
             file.seek(place)
-            text = file.read()
+            text = file.read(FOLLOW_BYTES)
     except FileNotFoundError:
         return [], place
     whole = text[: text.rfind(b"\n") + 1]

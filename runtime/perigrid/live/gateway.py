@@ -58,7 +58,7 @@ from perigrid.node.dispatch import MAX_INPUT_BYTES
 from perigrid.node.events import Ask, HangUp
 from perigrid.node.replies import Answered, Declined, Reply
 from perigrid.node.requests import MAX_REQUESTS
-from perigrid.units import NodeId
+from perigrid.units import MIB, NodeId
 from perigrid.wire.generated import open_inference_pb2 as protocol
 from perigrid.wire.generated import open_inference_pb2_grpc as protocol_grpc
 
@@ -69,6 +69,9 @@ DEFAULT_PRIORITY = 10
 MAX_PRIORITY_STEPS = 20
 MAX_WAIT_S = 3600.0
 """A call without a deadline is given up after so many seconds of the wall."""
+
+MAX_REQUEST_BYTES = 16 * MIB
+"""Largest request: gRPC reads as many at once as there are threads before any of them can be refused."""
 
 MAX_HELD_BYTES = 2 * MAX_INPUT_BYTES
 """Inputs that this process holds: those under way, and of ended ones what still waits in front of a link."""
@@ -96,14 +99,24 @@ class HeldBytes:
 
     def take(self, blob: HeldBlob) -> bool:
         """Count a blob; False, and it is not counted, where that would be more than MAX_HELD_BYTES."""
+        if not self.reserve(blob.length):
+            return False
+        weakref.finalize(blob, self.release, blob.length).atexit = False
+        return True
+
+    def reserve(self, size_bytes: int) -> bool:
+        """Count bytes that are about to be; False, and they are not counted, where that would be too many."""
         with self._lock:
             while self._released:
                 self._bytes -= self._released.popleft()
-            if self._bytes + blob.length > MAX_HELD_BYTES:
+            if self._bytes + size_bytes > MAX_HELD_BYTES:
                 return False
-            self._bytes += blob.length
-        weakref.finalize(blob, self._released.append, blob.length).atexit = False
+            self._bytes += size_bytes
         return True
+
+    def release(self, size_bytes: int) -> None:
+        """Count them no more."""
+        self._released.append(size_bytes)
 
 
 class Gateway(MetadataService):
@@ -139,10 +152,15 @@ class Gateway(MetadataService):
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Have one inference done in orbit."""
         client = -next(self._numbers)
-        ask, blob = answer(context, lambda: self._ask(client, request, context))
+        # Before anything is made of it: the request itself is here already, and what goes up is a copy of its bytes.
+        if not self._held.reserve(request.ByteSize()):
+            return _too_much(context)
+        try:
+            ask, blob = answer(context, lambda: self._ask(client, request, context))
+        finally:
+            self._held.release(request.ByteSize())
         if not self._held.take(blob):
-            cause = f"inputs of {MAX_HELD_BYTES} bytes wait here for their way up; ask again later"
-            return context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, cause)
+            return _too_much(context)
         replies = self._queues[client] = queue.SimpleQueue()
         try:
             # Called when the client cancels or its deadline passes; and at the end of any call, when nobody listens.
@@ -218,9 +236,15 @@ class Gateway(MetadataService):
         response.parameters["satellite"].string_param = reply.satellite
         response.parameters["hops"].int64_param = reply.hops
         response.parameters["attempt"].int64_param = reply.attempt
-        for key, value in {**stage_times(reply), "rate": self._host.config.rate}.items():
+        rate = self._host.loop.clock.reading().rate_at(time.monotonic())
+        for key, value in {**stage_times(reply), "rate": rate}.items():
             response.parameters[key].double_param = value
         return response
+
+
+def _too_much(context: Any) -> Any:
+    cause = f"inputs of {MAX_HELD_BYTES} bytes are here on their way up; ask again when some have gone"
+    return context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, cause)
 
 
 def stage_times(reply: Answered) -> dict[str, float]:
@@ -299,7 +323,7 @@ def serve_gateway(host: Host, port: int) -> tuple[grpc.Server, str]:
     calls = MAX_REQUESTS + REFUSING_THREADS
     options = [
         ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ]
     threads = ThreadPoolExecutor(calls, thread_name_prefix="gateway")

@@ -62,6 +62,7 @@ class Host:
         self._group = PayloadGroup()
         self._service_times = ServiceTimes(folder)
         self._copies: dict[NodeId, tuple[str, ...]] = {}
+        self._fetched: dict[NodeId, tuple[tuple[str, Blob], ...]] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="flash")
         self._hours = round(self.plan.horizon_s / 3600)
         self.loop.after_turn.append(self.log.flush)
@@ -159,6 +160,13 @@ class Host:
         for driver in list(self.drivers.values()):
             if isinstance(driver.equipment, Board):
                 driver.equipment.device.learn(config.catalogue, names)
+                self._fetched[driver.node] = self._new_captures(config, driver.node, driver.equipment.flash)
+
+    def _new_captures(self, config: RunConfig, node: NodeId, flash: Flash) -> tuple[tuple[str, Blob], ...]:
+        """Of the captures that are new, those that lie in a satellite's flash."""
+        known = {capture.name for capture in self.config.catalogue.captures}
+        mine = [c for c in config.catalogue.captures if c.name not in known and node in (c.owner, *c.replicas)]
+        return tuple((c.name, mapped(flash.capture_path(c.name))) for c in mine if flash.holds(c.name))
 
     def load(self) -> None:
         """Tell every node what is new on board, once its worker serves it."""
@@ -169,11 +177,7 @@ class Host:
         preloaded = {source.name for source in config.loaded if source.preload_replicas}
         self.config = config
         for driver in list(self.drivers.values()):
-            held: tuple[tuple[str, Blob], ...] = ()
-            if isinstance(driver.equipment, Board):
-                flash = driver.equipment.flash
-                mine = [c for c in captures if driver.node in (c.owner, *c.replicas)]
-                held = tuple((c.name, mapped(flash.capture_path(c.name))) for c in mine if flash.holds(c.name))
+            held = self._fetched.pop(driver.node, ())
             self._copies[driver.node] = tuple(
                 c.name for c in captures if c.owner == driver.node and c.dataset not in preloaded
             )

@@ -93,6 +93,7 @@ def status(
         "frames_lost": sum(s.frames_lost for s in states),
         "frames_dropped": sum(s.frames_dropped for s in states),
         "frames_refused": sum(s.frames_refused for s in states),
+        "event_log_full": traffic.full,
         "bytes_of_replicas": traffic.replica_bytes(),
         "device": {"name": device.name, "kind": device.kind, "slots": device.slots, "service_s": service_s},
         "cpu_s": round(sum(s.busy_cpu_s for s in states), 3),

@@ -75,6 +75,7 @@ class Supervisor:
         self._settle_until_s: float | None = None
         self._settle_look_s = 0.0
         self._loading = threading.Lock()
+        self._writing = threading.Lock()
         self.asking = threading.Lock()
         self.traffic = Traffic(self.folder)
         self._loaded: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -119,7 +120,7 @@ class Supervisor:
                 return None
         constellation.started = True
         server = self._serve()
-        self.run_directory.write(self.info())
+        self._write_info()
         self._tell_launcher(ready="")
         # The clock stands until the machine has been measured, which wants it quiet.
         self._order("measure all now")
@@ -154,6 +155,11 @@ class Supervisor:
             satellites=tuple(satellites),
         )
 
+    def _write_info(self) -> None:
+        """Write run.json, one thread at a time: a command that loads something does so beside the main one."""
+        with self._writing:
+            self.run_directory.write(self.info())
+
     # --- keeping it up
 
     def _keep(self) -> None:
@@ -180,13 +186,12 @@ class Supervisor:
                 self.constellation.start_all()
             elif report.startswith("measured zygote "):
                 self._measured(report.removeprefix("measured zygote "))
-                self._loaded.put("")
-            elif report.startswith("unloaded zygote "):
-                self._loaded.put(report.removeprefix("unloaded zygote "))
+            elif report.startswith("answered zygote "):
+                self._loaded.put(report.removeprefix("answered zygote "))
             else:
                 self.constellation.heard(report)
                 if self.constellation.started:
-                    self.run_directory.write(self.info())
+                    self._write_info()
         return True
 
     def _measured(self, text: str) -> None:
@@ -246,7 +251,7 @@ class Supervisor:
             "inputs": {file.name: file.sha256 for file in cargo.inputs},
         }
         self.constellation.note("loaded", fields)
-        self.run_directory.write(self.info())
+        self._write_info()
 
     def _due_faults(self) -> None:
         while self._faults and self._faults[0].at_s <= self.clock.now_s():

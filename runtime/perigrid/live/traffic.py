@@ -17,13 +17,18 @@ class Traffic:
     """The sums over all links of a run, from its event log. One thread at a time may ask."""
 
     folder: Path
+    full: bool = False
     _place: int = 0
     _latest: dict[tuple[str, int, str, str], tuple[str, int, int]] = field(default_factory=dict)
 
     def read(self) -> None:
         """Take in what was written since."""
-        events, self._place = follow_lines(self.folder, self._place)
-        for event in events:
+        place = -1
+        while place != self._place:
+            place = self._place
+            events, self._place = follow_lines(self.folder, place)
+            for event in events:
+                self.full = self.full or event.get("what") == "log-full"
             if event.get("what") == "traffic":
                 key = (event["process"], event["pid"], event["a"], event["b"])
                 self._latest[key] = (event["kind"], event["bytes"], event["replica_bytes"])

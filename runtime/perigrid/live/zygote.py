@@ -7,8 +7,9 @@ children, removes the sockets, and leaves.
 
 Its orders come on standard input, a line each: `fork NAME first|again`, `measure all now` (the CPU time of a tile,
 while nothing else runs), `load all now` (models that came on board since, measured at once). Its reports go to the
-descriptor that it was given: `loaded`, `measured JSON`, `unloaded TEXT`,
-`forked NAME PID`, `exit NAME PID STATUS`; its children add `ready NAME`, `warm NAME`, `failed NAME`.
+descriptor that it was given: `loaded`, `measured JSON`, `answered TEXT` (to `load`, behind what was measured: nothing,
+or why it could not be loaded), `forked NAME PID`, `exit NAME PID STATUS`; its children add `ready NAME`, `warm NAME`,
+`failed NAME`.
 """
 
 from __future__ import annotations
@@ -71,10 +72,11 @@ class Zygote:
         try:
             new = load_models(read_config(Path()), self._models)
         except PerigridError as error:
-            self._report(f"unloaded zygote {error}".replace("\n", " "))
+            self._report(f"answered zygote {error}".replace("\n", " "))
             return
         self._models |= new
         self._measure(new)
+        self._report("answered zygote ")
 
     def _measure(self, models: dict[str, LoadedModel]) -> None:
         times = {}

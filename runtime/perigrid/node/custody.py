@@ -85,9 +85,8 @@ class Outgoing:
         held = self.held.get(number)
         if held is None:
             return False
-        if held.tries == 1:
-            # Of a frame that was sent twice nobody knows which one is acknowledged.
-            self._took(now_s - held.sent_s)
+        # Each sending has a number of its own, so that of a frame sent again too it is known which one is acknowledged.
+        self._took(now_s - held.sent_s)
         flow = flow_of(held.frame)
         was_first = next(iter(self.flows[flow])) == number
         self.release(number)
@@ -131,10 +130,6 @@ class Outgoing:
                     break
                 found.append(number)
         return sorted(found)
-
-    def earliest_due_s(self) -> float:
-        """When the first acknowledgement is overdue; infinite when nothing is held."""
-        return min((held.due_s for held in self.held.values()), default=float("inf"))
 
     def empty(self) -> list[Frame]:
         """Everything held or waiting, for another way; nothing is left."""

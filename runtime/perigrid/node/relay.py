@@ -4,8 +4,8 @@ Every node has a relay: it takes custody of frames that arrive, routes each by t
 knows to be dead and those that the frame has met, and holds what has no way now until it has one. It decides only;
 whoever drives the node's machine moves the bytes.
 
-A lost link is told to the neighbours and to the ground, nobody else: flooding it over thousands of satellites would
-cost more than the detours of frames that run into it, which remember it themselves.
+A lost link is told to its other end, the neighbours and the ground, nobody else: flooding it over thousands of
+satellites would cost more than the detours of frames that run into it, which remember it themselves.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ ACK_DELAY_S = 0.05
 
 MAX_GATHERED_ACKS = 8
 WAKE_WAITING = "relay/waiting"
+WAKE_DEAF = "relay/deaf"
 ADVERT_LIFETIME_S = 60.0
 RETRY_WAITING_S = 5.0
 MAX_WAITING_FRAMES = 1 << 16
@@ -150,12 +151,15 @@ class Relay:
         stranded = outgoing.empty() if outgoing is not None else []
         if not planned:
             actions += self._advertise(now, link, False)
+            actions.append(WakeAt(WAKE_DEAF, now.local_s + ADVERT_LIFETIME_S / 2))
         return actions + self.submit(now, [_met(f, link) for f in stranded])
 
     def woken(self, now: Now, key: str) -> list[Action]:
         """A wake-up of the relay's own came due."""
         if key == WAKE_ACKS:
             return [Send(link, self._ack(link)) for link, gathered in self._acks.items() if gathered]
+        if key == WAKE_DEAF:
+            return self._still_deaf(now)
         if key == WAKE_CUSTODY:
             self._custody_wake_s = float("inf")
             return self._resend(now)
@@ -292,8 +296,21 @@ class Relay:
 
     def _brief(self, now: Now, neighbour: NodeId, over: Link) -> list[Action]:
         """Tell a neighbour that could not be told how the own links changed: what it knows may not be so any more."""
-        bodies = [LinkAdvert(own, own in self.up, since) for own, since in self._changed_s.items() if own != over]
+        # What is merely down by the plan is not lost: the other node has the plan too.
+        changed = [(own, since) for own, since in self._changed_s.items() if own != over]
+        bodies = [LinkAdvert(own, own not in self._lost, since) for own, since in changed]
         return self.submit(now, [f for body in bodies for f in self.sender.frames(neighbour, body)])
+
+    def _still_deaf(self, now: Now) -> list[Action]:
+        """Say again, to the other ends of lost links alone, that they are not heard: they forget it in time."""
+        if not self._lost:
+            return []
+        frames = [
+            f
+            for link in self._lost
+            for f in self.sender.frames(link.other(self.node), LinkAdvert(link, False, now.sky_s))
+        ]
+        return [*self.submit(now, frames), WakeAt(WAKE_DEAF, now.local_s + ADVERT_LIFETIME_S / 2)]
 
     def _advertise(self, now: Now, link: Link, up: bool) -> list[Action]:
         self._changed_s[link] = now.sky_s

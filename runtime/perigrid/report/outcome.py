@@ -84,6 +84,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     bytes_over_ground_links: int
     bytes_of_replicas: int
     preloaded: tuple[str, ...]
+    event_log_full: bool = False
     assumptions: str = ASSUMPTIONS
 
     @property
@@ -148,6 +149,7 @@ def outcome_of(
         bytes_over_ground_links=after.bytes_over_ground_links - before.bytes_over_ground_links,
         bytes_of_replicas=after.bytes_of_replicas,
         preloaded=after.preloaded,
+        event_log_full=after.event_log_full,
     )
 
 
@@ -206,6 +208,8 @@ def lines_of(outcome: Outcome) -> list[str]:
         f"  {amount(o.bytes_over_lasers)} over lasers, {amount(o.bytes_over_ground_links)} over ground "
         f"links, replicas {amount(o.bytes_of_replicas)}, preloaded: {', '.join(o.preloaded) or 'nothing'}"
     )
+    if o.event_log_full:
+        lines.append("  the event log is full: bytes are counted up to then")
     if o.links_cut or o.satellites_lost:
         lines.append(f"  {o.links_cut} links cut, {o.satellites_lost} of {o.satellites} satellites lost")
     lines.append(f"  {validity(o.mode, o.rate, o.valid_for_latency, o.lateness)}")
