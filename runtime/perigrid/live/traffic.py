@@ -29,9 +29,9 @@ class Traffic:
             events, self._place = follow_lines(self.folder, place)
             for event in events:
                 self.full = self.full or event.get("what") == "log-full"
-            if event.get("what") == "traffic":
-                key = (event["process"], event["pid"], event["a"], event["b"])
-                self._latest[key] = (event["kind"], event["bytes"], event["replica_bytes"])
+                if event.get("what") == "traffic":
+                    key = (event["process"], event["pid"], event["a"], event["b"])
+                    self._latest[key] = (event["kind"], event["bytes"], event["replica_bytes"])
 
     def bytes_over(self, kind: str) -> int:
         """Bytes over links of a kind: "laser", "radio" or "fibre"."""
