@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from perigrid.app import scenarios
 from perigrid.app.launching import run_name
 from perigrid.app.scenarios import at_epoch, choose, demo_scenario, fit, is_file, shipped_presets, utc_at
 from perigrid.errors import MissingFile, ScenarioError
@@ -67,6 +68,19 @@ def test_a_preset_without_a_model_leaves_it_out_and_says_so(
     )
     with pytest.raises(MissingFile, match="none of the scenario's models"):
         fit(msgspec.structs.replace(whole, models=("cloudmask",)), dark, lambda _: None)
+
+
+def test_a_preset_without_any_scene_comes_without_data_and_the_demo_does_not(
+    dark: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(name: str, *_: object, **__: object) -> None:
+        raise MissingFile(f"scene {name!r} is nowhere")
+
+    monkeypatch.setattr(scenarios, "load_scene", nowhere)
+    chosen = fit(preset_scenario("three-body-12", shipped_presets()), dark, lambda _: None)
+    assert chosen.scenario.data == () and "without data" in chosen.changes[-1]
+    with pytest.raises(MissingFile, match="no scene to work on"):
+        demo_scenario(dark, lambda _: None)
 
 
 def test_a_file_is_taken_as_it_is(tmp_path: Path, dark: dict[str, str]) -> None:

@@ -200,8 +200,8 @@ class Constellation:
         worker = next((satellite.worker for satellite in info.satellites if satellite.name == name), None)
         if worker is None:
             raise UsageError(
-                f"no satellite of {self.name} is called {name!r}: name one of {', '.join(self.satellites[:3])} and so "
-                f"on, or {GROUND_NAME!r} for the gateway."
+                f"no satellite of {self.name} is called {name!r}: there are {self.satellites[0]} to "
+                f"{self.satellites[-1]}, and {GROUND_NAME!r} for the gateway."
             )
         return InferenceClient(name, grpc_address(Path(worker)))
 
@@ -254,15 +254,17 @@ class Constellation:
         with SupervisorClient(self._run) as supervisor, JobClient(self._run.read().jobs, self._run.is_up) as client:
             explanation = client.explain(name)
             status = supervisor.status()
-        until_s = explanation.until_sky_s
+        dead = explanation.node in status.satellites_lost
+        # It does not come back by itself, whatever contact is planned.
+        until_s = None if dead else explanation.until_sky_s
         in_sky_s = None if until_s is None else max(0.0, until_s - status.sky_s)
         return Why(
             node=explanation.node,
             reachable=explanation.reachable,
-            dead=explanation.node in status.satellites_lost,
+            dead=dead,
             shards_waiting=explanation.shards_waiting,
             shards_leased=explanation.shards_leased,
-            reason=explanation.reason,
+            reason=f"{explanation.node} is dead until it is rebooted" if dead else explanation.reason,
             until_sky_s=until_s,
             until_utc=None if until_s is None else utc_at(datetime.fromisoformat(status.epoch), until_s),
             in_sky_s=in_sky_s,

@@ -100,18 +100,16 @@ def complete(wish: Mapping[str, Any], run: RunDirectory) -> JobSpec:
     catalogue, models = config.catalogue, {file.entry.name: file.entry for file in config.models}
     if not catalogue.captures:
         raise DataError(
-            "this constellation holds no data: add a [[data]] table to its scenario, such as "
-            'dataset = "spyndex", and bring it up again.'
+            "this constellation holds no data: name some with --data (in Python data=), or add a [[data]] table to its "
+            'scenario, such as dataset = "spyndex", and bring it up again.'
         )
     dataset = given.setdefault("dataset", catalogue.captures[0].dataset)
     capture = catalogue.of(dataset)[0]
     if "model" not in given:
         fitting = [name for name, entry in models.items() if misfit(entry, capture) is None]
         if not fitting:
-            raise ModelError(
-                f"none of this constellation's models ({', '.join(models)}) fits {dataset}: name "
-                "others in the scenario's `models`, such as tinycloud, and bring it up again."
-            )
+            reasons = " ".join(str(misfit(entry, capture)) for entry in models.values())
+            raise ModelError(f"none of this constellation's models fits {dataset}: {reasons}")
         given["model"] = fitting[0]
     elif given["model"] in models:
         reason = misfit(models[given["model"]], capture)

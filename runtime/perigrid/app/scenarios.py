@@ -78,9 +78,12 @@ def choose(target: str, environment: Mapping[str, str], say: Say) -> Chosen:
 
 
 def demo_scenario(environment: Mapping[str, str], say: Say) -> Chosen:
-    """The scenario of `perigrid demo`."""
+    """The scenario of `perigrid demo`; MissingFile where there is no scene to work on."""
     text = files(perigrid.app).joinpath(DEMO_FILE).read_text(encoding="utf-8")
-    return fit(parse(text, DEMO_FILE, shipped_presets()), environment, say)
+    chosen = fit(parse(text, DEMO_FILE, shipped_presets()), environment, say)
+    if not chosen.scenario.data:
+        raise MissingFile(f"the demo has no scene to work on: {chosen.changes[-1]}.")
+    return chosen
 
 
 def read_text(path: Path) -> str:
@@ -105,7 +108,10 @@ def model_store(environment: Mapping[str, str]) -> ModelStore:
 
 
 def fit(scenario: Scenario, environment: Mapping[str, str], say: Say) -> Chosen:
-    """A preset without the models and scenes that this machine lacks; MissingFile where nothing is left."""
+    """A preset without the models and scenes that this machine lacks; MissingFile where no model is left.
+
+    Without a scene it holds no data; the user's own may be brought on board.
+    """
     changes: list[str] = []
     # Without a cache nothing is fetched: a preset's models are worth a line, not a download of 145 MB.
     store = ModelStore()
@@ -118,7 +124,8 @@ def fit(scenario: Scenario, environment: Mapping[str, str], say: Say) -> Chosen:
             changes.append(f"without the model {name}: {error}")
     if not models:
         raise MissingFile(f"none of the scenario's models is on this machine: {changes[0]}.")
-    data = tuple(_found(source, environment, say, changes) for source in scenario.data)
+    found = (_found(source, environment, say, changes) for source in scenario.data)
+    data = tuple(source for source in found if source is not None)
     return Chosen(msgspec.structs.replace(scenario, models=tuple(models), data=data), tuple(changes))
 
 
@@ -134,8 +141,8 @@ def utc_at(epoch: datetime, sky_s: float) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _found(source: DataSource, environment: Mapping[str, str], say: Say, changes: list[str]) -> DataSource:
-    """The source itself where its scene is or can be had, else the packaged scene in its stead."""
+def _found(source: DataSource, environment: Mapping[str, str], say: Say, changes: list[str]) -> DataSource | None:
+    """The source itself where its scene is or can be had, else the packaged scene in its stead, else None."""
     if source.dataset is None or source.dataset == PACKAGED_SCENE:
         return source
     search = SceneSearch.from_environment(environment)
@@ -153,7 +160,8 @@ def _found(source: DataSource, environment: Mapping[str, str], say: Say, changes
         try:
             load_scene(PACKAGED_SCENE, search)
         except MissingFile as error:
-            raise MissingFile(f"{missing}; and the packaged scene: {error}") from error
+            changes.append(f"without data: {missing}; and the packaged scene: {error}")
+            return None
         changes.append(f"with the packaged scene {PACKAGED_SCENE} instead of {source.dataset}: {missing}")
         return msgspec.structs.replace(source, dataset=PACKAGED_SCENE)
 

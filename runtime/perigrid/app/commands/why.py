@@ -33,7 +33,7 @@ def lines_of(why: Why) -> list[str]:
     ]
     if why.reason:
         lines.append(f"  waits for: {why.reason}")
-    if not why.reachable and why.until_utc is None:
+    if not why.reachable and why.until_utc is None and not why.dead:
         lines.append("  until: no path to it comes within the contact plan's horizon; heal a link or reboot")
     if why.until_utc is not None and why.in_sky_s is not None and why.in_wall_s is not None:
         lines.append(f"  until: {why.until_utc} in orbit, in {why.in_sky_s:.0f} s there, {why.in_wall_s:.0f} s here")
