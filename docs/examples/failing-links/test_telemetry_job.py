@@ -96,11 +96,12 @@ def test_the_ring_is_parted_and_heals(constellation, check):
 
 def test_a_satellite_is_lost(constellation, check):
     job = submit(constellation)
-    take(job, 5)
-    constellation.kill("sat-07")
+    take(job, 1)
+    busiest = max(constellation.satellites, key=lambda name: constellation.why(name).shards_leased)
+    constellation.kill(busiest)
     outcome = check(job)
     assert outcome.satellites_lost == 1
-    # Else it was lost when nothing was on it, and this test has shown nothing.
+    # Else nothing was on it when it was lost, and this test has shown nothing.
     assert outcome.attempts > SHARDS
 
 
