@@ -115,7 +115,10 @@ def _what_is_shown(rows: int, story: Story) -> str:
             f"Showing {rows:,} of {count(total, 'shard')}: first those that failed, then those that took several "
             f"attempts, as far as there is room, and at least {SMOOTH_ROWS} of the others, evenly taken."
         )
-    return f"Showing all {count(total, 'shard')}, in emulated time from the job's admission."
+    return (
+        f"Showing all {count(total, 'shard')}, in emulated time from the job's admission; a long list scrolls in its "
+        "frame."
+    )
 
 
 def _legend(with_incidents: bool) -> Html:
