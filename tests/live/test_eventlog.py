@@ -27,6 +27,7 @@ from perigrid.live.eventlog import (
     follow_lines,
     read_events,
 )
+from perigrid.live.traffic import Traffic
 from tests.live.conftest import SATELLITES, TILES, Constellation, Launcher, environment, wait_until
 
 LIMIT_S = 60.0
@@ -302,3 +303,18 @@ def test_ends_of_processes_are_noted_while_the_run_goes_on(launcher: Launcher) -
         assert second["state"] == "started" and second["pid"] != before
     finally:
         launcher.end(constellation.run)
+
+
+def test_the_sums_over_links_count_dead_processes_and_say_when_the_log_is_full(tmp_path: Path) -> None:
+    traffic = Traffic(tmp_path)
+    traffic.read()
+    assert (traffic.bytes_over("laser"), traffic.full) == (0, False)
+    for pid, size in ((1, 100), (1, 300), (2, 50)):
+        fields = {"a": "x", "b": "y", "kind": "laser", "bytes": size, "replica_bytes": 20, "process": "h", "pid": pid}
+        append_event(tmp_path, 1.0, "x", "traffic", fields)
+        traffic.read()
+    # The first process carried 300 bytes before it died, the one in its place 50.
+    assert (traffic.bytes_over("laser"), traffic.bytes_over("radio"), traffic.replica_bytes()) == (350, 0, 40)
+    append_event(tmp_path, 2.0, "h", "log-full", {})
+    traffic.read()
+    assert traffic.full

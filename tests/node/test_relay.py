@@ -20,7 +20,7 @@ from perigrid.node.frames import (
     Probe,
     size_on_link_bytes,
 )
-from perigrid.node.relay import ADVERT_LIFETIME_S
+from perigrid.node.relay import ADVERT_LIFETIME_S, WAKE_DEAF
 from perigrid.node.transfers import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Sender
 from perigrid.units import MIB, NodeId
 from tests.node.wires import End, Wire, at, end, laser, notes, plan, sent
@@ -345,3 +345,15 @@ def test_an_acknowledgement_from_nowhere_changes_nothing() -> None:
     unknown = Link(NodeId(900), NodeId(901), LinkKind.LASER)
     assert here.relay.arrived(at(0.0), unknown, one_frame(destination=2, body=CustodyAck((1, 2)))) == ([], None)
     assert HOP_LIMIT > 36 + 39
+
+
+def test_who_does_not_hear_goes_on_saying_so_to_the_other_end_alone() -> None:
+    here = end(5)
+    (wake,) = [
+        a for a in here.relay.link_down(at(1.0), laser(5, 6), planned=False) if getattr(a, "key", "") == WAKE_DEAF
+    ]
+    assert wake.local_s < 1.0 + ADVERT_LIFETIME_S, "before the other end forgets it"
+    again = here.relay.woken(at(wake.local_s), WAKE_DEAF)
+    assert [(f.destination, f.body.up) for f in sent(again) if isinstance(f.body, LinkAdvert)] == [(NodeId(6), False)]
+    here.relay.link_up(at(40.0), laser(5, 6))
+    assert here.relay.woken(at(60.0), WAKE_DEAF) == []
