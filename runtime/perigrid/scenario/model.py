@@ -24,7 +24,9 @@ NAME_DIGITS = 2
 """Satellite names have at least this many digits, so that `sat-01` sorts before `sat-10`."""
 
 ProvenanceKind = Literal["sourced", "computed", "general", "assumed", "user"]
-Topology = Literal["ring", "grid", "none"]
+Topology = Literal["ring", "grid", "motif", "nearest", "none"]
+StationKind = Literal["radio", "optical"]
+AntennaPolicy = Literal["longest_backlog", "round_robin", "highest_elevation"]
 FaultAction = Literal["cut", "heal", "kill", "reboot"]
 
 
@@ -57,9 +59,13 @@ class Shell(Value, frozen=True):
     planes is Walker's F. At the epoch the first satellite of the first plane crosses the equator
     northwards.
 
-    `ring` links each plane's satellites in a ring, `grid` adds one link to each neighbouring plane, `none`
-    has no lasers. Links between planes are planned down while either end is above `polar_cutoff_deg` of
-    latitude.
+    `ltan_h`, the local mean solar time of the first plane's ascending node in hours, may stand in place of
+    `raan_deg`, which it then overrules.
+
+    `ring` links each plane's satellites in a ring; `grid` adds one link to each neighbouring plane (+Grid, four
+    terminals); `motif` adds one link to one neighbouring plane only, ahead from even slots and back from odd
+    ones (three terminals); `nearest` points each free terminal to the nearest satellite in view; `none` has no
+    lasers. Links between planes are planned down while either end is above `polar_cutoff_deg` of latitude.
     """
 
     name: str
@@ -68,41 +74,118 @@ class Shell(Value, frozen=True):
     planes: int
     sats_per_plane: int
     raan_deg: float = 0.0
+    ltan_h: float | None = None
     raan_spread_deg: float = 360.0
     phasing: float = 0.0
     topology: Topology = "ring"
     polar_cutoff_deg: float | None = None
 
 
+class Elements(Value, frozen=True):
+    """Mean elements of one catalogued object at its own epoch, for SGP4: mean equinox, true equator (TEME).
+
+    `number` is the catalogue number, of any length; `bstar` is in 1 / Earth radii; the mean motion's
+    derivatives (halved and divided by six, as in element sets) are in rev/day^2 and rev/day^3.
+    """
+
+    number: int
+    name: str
+    epoch: datetime
+    mean_motion_rev_day: float
+    eccentricity: float
+    inclination_deg: float
+    raan_deg: float
+    argument_of_perigee_deg: float
+    mean_anomaly_deg: float
+    bstar: float = 0.0
+    mean_motion_dot: float = 0.0
+    mean_motion_ddot: float = 0.0
+    designator: str = ""
+
+
+class Catalogue(Value, frozen=True):
+    """Catalogued satellites from a file of element sets (OMM or TLE), moved by SGP4.
+
+    They follow the shells in node order, in the file's order, at most `first` of them. `nearest` points each
+    free terminal to the nearest satellite in view; `none` leaves lasers to the explicit ones.
+    """
+
+    name: str
+    file: str
+    topology: Literal["nearest", "none"] = "nearest"
+    first: int | None = None
+    elements: tuple[Elements, ...] = ()
+
+
+class LaserPair(Value, frozen=True):
+    """One explicit laser link between two satellites, of one shell or of two."""
+
+    a: str
+    b: str
+
+
 class Station(Value, frozen=True):
     """A ground station on the WGS84 ellipsoid; it sees what stands at least `min_elevation_deg` above its
-    horizon.
+    horizon, and above its mask.
+
+    `mask_deg` are points (azimuth from north over east, elevation) of the skyline, joined by straight lines.
+    `antennas` is how many satellites it can serve at once, None for any number. An `optical` station uses the
+    scenario's `optical_link`, and clouds close it: it is open for the share `availability` of the time, in
+    closures of `closure_s` on average.
     """
 
     name: str
     latitude_deg: float
     longitude_deg: float
     min_elevation_deg: float
+    mask_deg: tuple[tuple[float, float], ...] = ()
+    antennas: int | None = None
+    kind: StationKind = "radio"
+    availability: float = 1.0
+    closure_s: float = 7200.0
     provider: str = ""
     bands: tuple[str, ...] = ()
 
 
 class Lasers(Value, frozen=True):
-    """Laser links between satellites: `loss` is the probability that a frame is lost."""
+    """Laser links between satellites: `loss` is the probability that a frame is lost.
+
+    `terminals` is how many lasers a satellite can hold at once; None takes as many as its topology needs.
+    `acquire_s` is slew and acquisition together, which every new pointing costs. Up to `full_rate_km` a link
+    has its whole rate, beyond it falls with the square of the range, as received power does; None is one rate
+    at any range.
+
+    `availability` is the share of time that a terminal holds its link, lost in `acquisitions_per_day` outages
+    (each lasts until the link is acquired again); `burst_share` of them come in bursts that all terminals of a
+    satellite share.
+    """
 
     rate_bps: float
     acquire_s: float
     grazing_altitude_km: float = 80.0
     loss: float = 0.0
     max_range_km: float | None = None
+    terminals: int | None = None
+    full_rate_km: float | None = None
+    availability: float = 1.0
+    acquisitions_per_day: float = 29.6
+    burst_share: float = 0.5
 
 
 class GroundLink(Value, frozen=True):
-    """Radio links between satellites and stations: `loss` is the probability that a frame is lost."""
+    """Links between satellites and stations: `loss` is the probability that a frame is lost.
+
+    `rate_bps` is the downlink's, `uplink_bps` the uplink's, None for the same. Up to `full_rate_km` of slant
+    range a link has its whole rate, beyond it falls with the square of the range, as received power does;
+    None is one rate at any range. `policy` says whom an antenna serves next.
+    """
 
     rate_bps: float
     acquire_s: float = 0.0
     loss: float = 0.0
+    uplink_bps: float | None = None
+    full_rate_km: float | None = None
+    policy: AntennaPolicy = "longest_backlog"
 
 
 class Backbone(Value, frozen=True):
@@ -177,17 +260,20 @@ class Clock(Value, frozen=True):
     choice.
 
     `dilated` releases inferences at their device's service time; `free` lets them take what this machine
-    takes.
+    takes. `orbit_rate` turns the sky faster than emulated time passes: links appear and vanish that much
+    sooner, while delays stay those of the geometry.
     """
 
     rate: float | None = None
     mode: Literal["dilated", "free"] = "dilated"
+    orbit_rate: float = 1.0
 
 
 class Scenario(Value, frozen=True):
     """One world: everything that exists in a run, and when.
 
     `preset` is the preset it came from, or "". `epoch` is aware and in UTC: the moment of sky time 0.
+    `ut1_utc_s` is the Earth's lead on the clock; `seed` starts everything that is left to chance in the sky.
     """
 
     name: str
@@ -205,21 +291,32 @@ class Scenario(Value, frozen=True):
     data: tuple[DataSource, ...] = ()
     faults: tuple[Fault, ...] = ()
     clock: Clock = Clock()
+    catalogues: tuple[Catalogue, ...] = ()
+    laser_pairs: tuple[LaserPair, ...] = ()
+    optical_link: GroundLink | None = None
+    ut1_utc_s: float = 0.0
+    seed: int = 1
     provenance: dict[str, Provenance] = {}
 
     @property
     def satellite_count(self) -> int:
-        """Number of satellites over all shells."""
+        """Number of satellites over all shells and catalogues."""
+        return self.shell_satellites + sum(len(catalogue.elements) for catalogue in self.catalogues)
+
+    @property
+    def shell_satellites(self) -> int:
+        """Number of satellites over all shells; they come first."""
         return sum(shell.planes * shell.sats_per_plane for shell in self.shells)
 
     @property
     def satellite_names(self) -> tuple[str, ...]:
         """Names of the satellites in the order of their node ids: shell by shell, plane by plane, slot by
-        slot.
+        slot, and then those of the catalogues, which are called by their numbers.
         """
-        count = self.satellite_count
+        count = self.shell_satellites
         digits = max(NAME_DIGITS, len(str(count)))
-        return tuple(f"sat-{number:0{digits}d}" for number in range(1, count + 1))
+        catalogued = (str(one.number) for catalogue in self.catalogues for one in catalogue.elements)
+        return (*(f"sat-{number:0{digits}d}" for number in range(1, count + 1)), *catalogued)
 
     def digest(self) -> str:
         """Sha256 of what the scenario says, as 64 hexadecimal digits; the provenance has no part in it.
