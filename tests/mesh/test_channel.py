@@ -19,7 +19,7 @@ LINK = Link(NodeId(0), NodeId(1), LinkKind.LASER)
 
 
 def channel(delay_s: float = 0.01) -> Channel:
-    return Channel(RATE_BPS, lambda _: delay_s)
+    return Channel(lambda _: RATE_BPS, lambda _: delay_s)
 
 
 class Pushed:
@@ -151,7 +151,7 @@ def test_a_started_frame_is_not_interrupted_and_what_waits_can_be_taken_back() -
 
 
 def test_delay_is_that_of_the_moment_of_departure() -> None:
-    line = Channel(RATE_BPS, lambda t_s: t_s / 10)
+    line = Channel(lambda _: RATE_BPS, lambda t_s: t_s / 10)
     line.push("a", 1000, False, 1.0)
     line.push("b", 1000, False, 1.0)
     assert [departure.due_s for departure in line.pump(9.0, 0.0)] == pytest.approx([2.1, 3.2])
@@ -175,8 +175,10 @@ def test_bounds_are_kept_at_them_and_past_them(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("rate_bps", [0.0, -1.0, math.inf, math.nan])
 def test_a_channel_without_a_rate_is_a_bug(rate_bps: float) -> None:
+    line = Channel(lambda _: rate_bps, lambda _: 0.0)
+    line.push("frame", 1, False, 0.0)
     with pytest.raises(Bug, match="rate"):
-        Channel(rate_bps, lambda _: 0.0)
+        line.pump(0.0, 1.0)
 
 
 def test_an_empty_frame_is_a_bug() -> None:

@@ -27,6 +27,7 @@ from perigrid.live.eventlog import EventLog
 from perigrid.live.lateness import LatenessMeter
 from perigrid.live.loop import Loop
 from perigrid.mesh.channel import MAX_QUEUED_FRAMES, Channel, Departure, loss_seed, lost
+from perigrid.mesh.outages import Outages
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.topology import Link
 from perigrid.node.actions import Note
@@ -103,7 +104,14 @@ class Bus:
     """All link ends of one host process."""
 
     def __init__(
-        self, name: str, config: RunConfig, plan: ContactPlan, loop: Loop, meter: LatenessMeter, log: EventLog
+        self,
+        name: str,
+        config: RunConfig,
+        plan: ContactPlan,
+        outages: Outages,
+        loop: Loop,
+        meter: LatenessMeter,
+        log: EventLog,
     ) -> None:
         self.overlay = Overlay()
         self.counts = BusCounts()
@@ -115,8 +123,7 @@ class Bus:
         self._log = log
         self._name = name
         self._host_of = config.host_of()
-        self._rates_bps = config.rates_bps()
-        self._losses = config.losses()
+        self.outages = outages
         self._receivers: dict[NodeId, Callable[[Link, Frame], None]] = {}
         self._directions: dict[tuple[Link, NodeId], _Direction] = {}
         self._pushes: dict[str, zmq.Socket[bytes]] = {}
@@ -207,7 +214,9 @@ class Bus:
     def _direction(self, link: Link, sender: NodeId) -> _Direction:
         direction = self._directions.get((link, sender))
         if direction is None:
-            channel = Channel(self._rates_bps[link.kind], lambda t: self._plan.state(link, t).delay_s)
+            channel = Channel(
+                lambda t: self._plan.line_rate_bps(link, sender, t), lambda t: self._plan.state(link, t).delay_s
+            )
             direction = _Direction(channel, loss_seed(self._config.seed, link, sender))
             self._directions[link, sender] = direction
         return direction
@@ -238,7 +247,7 @@ class Bus:
         self._note_traffic_soon()
         if isinstance(frame.body, Replica):
             direction.replica_bytes += size
-        if lost(direction.sequence, direction.seed, self._losses[link.kind]):
+        if lost(direction.sequence, direction.seed, self._plan.loss(link)):
             self.counts.lost += 1
             return
         if not self.overlay.carries(sender, receiver, departure.start_s):
@@ -332,7 +341,8 @@ class Bus:
 
     def _light_passes(self, stamp: Stamp, receiver: NodeId) -> bool:
         """A frame lands only where the plan had the link when it left, and nothing cut it then."""
-        if not self._plan.state(stamp.link, max(0.0, stamp.sent_s)).up:
+        sent_s = max(0.0, stamp.sent_s)
+        if not self._plan.state(stamp.link, sent_s).up or self.outages.is_out(stamp.link, sent_s):
             return False
         return self.overlay.carries(stamp.from_node, receiver, stamp.sent_s)
 

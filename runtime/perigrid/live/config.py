@@ -17,7 +17,7 @@ from perigrid.errors import CorruptFile, UsageError
 from perigrid.job.spec import Capture, Catalogue
 from perigrid.live.models import ModelEntry
 from perigrid.mesh.plan import ContactPlan, Segment
-from perigrid.mesh.topology import LinkKind, Mesh
+from perigrid.mesh.topology import Mesh
 from perigrid.node.terminals import Overlay
 from perigrid.scenario.model import DataSource, Scenario
 from perigrid.units import NodeId
@@ -119,30 +119,6 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     def host_of(self) -> dict[NodeId, str]:
         """Which host process each node is in."""
         return {node: host.name for host in self.hosts for node in host.nodes}
-
-    def acquire_s(self) -> dict[LinkKind, float]:
-        """Acquisition times by kind of link."""
-        return {
-            LinkKind.LASER: self.scenario.lasers.acquire_s,
-            LinkKind.RADIO: self.scenario.ground_link.acquire_s,
-            LinkKind.FIBRE: 0.0,
-        }
-
-    def rates_bps(self) -> dict[LinkKind, float]:
-        """Line rates by kind of link."""
-        return {
-            LinkKind.LASER: self.scenario.lasers.rate_bps,
-            LinkKind.RADIO: self.scenario.ground_link.rate_bps,
-            LinkKind.FIBRE: self.scenario.backbone.rate_bps,
-        }
-
-    def losses(self) -> dict[LinkKind, float]:
-        """Probabilities that a frame is lost, by kind of link."""
-        return {
-            LinkKind.LASER: self.scenario.lasers.loss,
-            LinkKind.RADIO: self.scenario.ground_link.loss,
-            LinkKind.FIBRE: 0.0,
-        }
 
 
 def write_config(folder: Path, config: RunConfig) -> None:

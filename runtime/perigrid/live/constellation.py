@@ -25,6 +25,7 @@ from perigrid.live.clock import ClockPage
 from perigrid.live.config import GROUND_HOST, HostSpec, RunConfig, write_overlay
 from perigrid.live.entry import PAYLOAD_PREFIX
 from perigrid.live.eventlog import EventLog
+from perigrid.mesh.outages import Outages
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.topology import Link, Mesh
 from perigrid.node.terminals import Overlay
@@ -64,6 +65,7 @@ class Constellation:
         self.config = config
         self._log = log
         self.mesh = Mesh(config.scenario)
+        self.outages = Outages(config.scenario, self.mesh)
         self.clock = clock
         self.overlay = Overlay()
         self.processes: dict[str, Process] = {}
@@ -335,6 +337,8 @@ class Constellation:
             return "dead"
         if ends in self.overlay.cuts or ends[::-1] in self.overlay.cuts:
             return "cut"
+        if planned_up and self.outages.is_out(link, sky_s):
+            return "out"
         return "up" if planned_up else "down"
 
 

@@ -26,6 +26,8 @@ from perigrid.live.journal import Journal, ResultsFile
 from perigrid.live.lateness import LatenessMeter
 from perigrid.live.loop import Loop
 from perigrid.live.service_times import ServiceTimes
+from perigrid.mesh.outages import Outages
+from perigrid.mesh.rates import slowest_ground_bps, slowest_laser_bps
 from perigrid.mesh.routes import Routes
 from perigrid.mesh.topology import Mesh
 from perigrid.node.blobs import Blob
@@ -38,6 +40,9 @@ from perigrid.node.station import Station
 from perigrid.node.terminals import Overlay, Terminals
 from perigrid.node.transfers import chunk_bytes
 from perigrid.units import NodeId
+
+PLAN_LOOKS = 60
+"""How often in a segment's time a host looks whether the next one has been written."""
 
 WORKER_READY_LIMIT_S = 60.0
 
@@ -54,7 +59,9 @@ class Host:
         self.loop = Loop(ClockPage(folder / "clock.page"))
         self.meter = LatenessMeter()
         self.log = EventLog(folder, name)
-        self.bus = Bus(name, self.config, self.plan, self.loop, self.meter, self.log)
+        self.bus = Bus(
+            name, self.config, self.plan, Outages(self.config.scenario, self.mesh), self.loop, self.meter, self.log
+        )
         self.bus.overlay = read_overlay(folder)
         self.drivers: dict[NodeId, NodeDriver] = {}
         self.tellers: list[Callable[[int, Reply], None]] = []
@@ -80,7 +87,7 @@ class Host:
         name = self.mesh.names[node]
         if node in self.drivers:
             raise UsageError(f"{name} is running; kill it before it is rebooted.")
-        terminals = Terminals(node, self.plan, self.config.acquire_s(), acquired_at_start=first)
+        terminals = Terminals(node, self.plan, self.bus.outages, acquired_at_start=first)
         scenario, ground = self.config.scenario, self.mesh.ground
         equipment: Ground | Board | None = None
         booted: SatelliteBooted | ControllerBooted | None = None
@@ -94,8 +101,8 @@ class Host:
                 ground,
                 self.config.model_names,
                 scenario.device.slots,
-                scenario.lasers.rate_bps,
-                scenario.ground_link.rate_bps,
+                slowest_laser_bps(scenario),
+                slowest_ground_bps(scenario),
             )
             machine = Satellite(satellite, boot, self.config.catalogue, self.plan, self.routes)
             booted = SatelliteBooted(flash.captures(), flash.results())
@@ -103,7 +110,7 @@ class Host:
             equipment = self._ground()
             boot = equipment.journal.boots()
             satellites = self.mesh.satellite_ids
-            slowest_bps = min(scenario.lasers.rate_bps, scenario.ground_link.rate_bps)
+            slowest_bps = min(slowest_laser_bps(scenario), slowest_ground_bps(scenario))
             control = ControllerConfig(
                 ground, satellites, self.mesh.names, self.config.model_names, self.config.lease_s, slowest_bps
             )
@@ -141,7 +148,7 @@ class Host:
         relay = driver.machine.relay
         link = self.mesh.link_between(source, destination)
         payload = held_blob(bytes(payload_bytes)) if payload_bytes else None
-        chunk = chunk_bytes(self.config.rates_bps()[link.kind])
+        chunk = chunk_bytes(self.plan.line_rate_bps(link, source, self.loop.clock.now_s()))
         for number, time_s in enumerate(times_s):
             priority = Priority.BULK if bulk else Priority.CONTROL
 
@@ -241,8 +248,7 @@ class Host:
             self._hours += 1
             for driver in self.drivers.values():
                 driver.look()
-        soon_s = self.loop.clock.now_s() + 60.0
-        self.loop.at(min(soon_s, self.plan.horizon_s - 1.0), self._watch_plan)
+        self.loop.at(self.loop.clock.now_s() + self.plan.segment_s / PLAN_LOOKS, self._watch_plan)
 
 
 def _count_boot(name: str) -> int:

@@ -45,13 +45,15 @@ from perigrid.live.rundir import RUN_VERSION, RunDirectory, RunInfo, SatelliteIn
 from perigrid.live.service_times import check_device, write_service_times
 from perigrid.live.status import status
 from perigrid.live.traffic import Traffic
-from perigrid.mesh.plan import SEGMENT_S, ContactPlan, compute_segment
+from perigrid.mesh.plan import ContactPlan, compute_segment
 from perigrid.scenario.model import Fault
 from perigrid.wire.generated import control_pb2 as protocol
 from perigrid.wire.generated import control_pb2_grpc as protocol_grpc
 
 LOOK_S = 0.05
-PLAN_AHEAD_S = 1800.0
+PLAN_AHEAD = 0.5
+"""The next segment of the plan is computed when less than this share of one is left."""
+
 END_LIMIT_S = 1.5
 LOAD_LIMIT_S = 150.0
 SETTLING_RATE = 0.02
@@ -272,9 +274,9 @@ class Supervisor:
             os.write(2, f"the scenario's fault at {fault.at_s} s: {error}\n".encode())
 
     def _extend_plan(self) -> None:
-        if self.clock.now_s() + PLAN_AHEAD_S < self.plan.horizon_s:
+        if self.clock.now_s() + PLAN_AHEAD * self.plan.segment_s < self.plan.horizon_s:
             return
-        index = round(self.plan.horizon_s / SEGMENT_S)
+        index = self.plan.segment_count
         segment = compute_segment(self.config.scenario, self.constellation.mesh, index)
         path = segment_path(self.folder, index)
         part = path.with_name(path.name + ".part")

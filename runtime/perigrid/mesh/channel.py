@@ -57,14 +57,12 @@ class _Waiting:
 class Channel:
     """The queue and the line of one direction of one link.
 
-    `rate_bps` is the line's rate; `delay_at` gives the propagation delay, s, of what leaves at a sky time.
-    The delay is taken when the first bit leaves: over a frame the range changes by centimetres.
+    `rate_at` gives the line's rate, bit/s, and `delay_at` the propagation delay, s, of what leaves at a sky time.
+    Both are taken when the first bit leaves: over a frame the range changes by centimetres.
     """
 
-    def __init__(self, rate_bps: float, delay_at: Callable[[float], float]) -> None:
-        if not 0.0 < rate_bps < math.inf:
-            raise Bug(f"A channel needs a rate above 0 bit/s, not {rate_bps}.")
-        self._rate_bps = rate_bps
+    def __init__(self, rate_at: Callable[[float], float], delay_at: Callable[[float], float]) -> None:
+        self._rate_at = rate_at
         self._delay_at = delay_at
         self._control: deque[_Waiting] = deque()
         self._bulk: FairQueue[_Waiting] = FairQueue()
@@ -139,7 +137,10 @@ class Channel:
                 waiting = self._control.popleft()
             else:
                 waiting = self._bulk.take(lambda item, start_s=start_s: item.since_s <= start_s)  # type: ignore[misc]
-            end_s = start_s + waiting.size_bytes * 8 / self._rate_bps
+            rate_bps = self._rate_at(start_s)
+            if not 0.0 < rate_bps < math.inf:
+                raise Bug(f"A channel needs a rate above 0 bit/s, not {rate_bps}.")
+            end_s = start_s + waiting.size_bytes * 8 / rate_bps
             self._free_s = end_s
             self._queued_bytes -= waiting.size_bytes
             self._gone.append(Departure(waiting.frame, start_s, end_s, end_s + self._delay_at(start_s)))

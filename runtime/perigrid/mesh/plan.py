@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from perigrid.errors import Bug, ScenarioError
 from perigrid.mesh.contacts import compute_segment
-from perigrid.mesh.segment import PLAN_VERSION, SEGMENT_S, STEP_S, STEPS, Segment
+from perigrid.mesh.hour import Hour
+from perigrid.mesh.rates import Rates
+from perigrid.mesh.segment import KNOT_S, PLAN_VERSION, SEGMENT_S, STEPS, Segment, segment_start_s
 from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.scenario.model import Scenario
 from perigrid.sky.frames import great_circle_km
@@ -26,11 +28,13 @@ from perigrid.units import FIBRE_KM_S, LIGHT_KM_S, NodeId
 __all__ = [
     "PLAN_VERSION",
     "SEGMENT_S",
-    "STEP_S",
     "ContactPlan",
     "ContactReport",
+    "Contacts",
+    "Edges",
     "LinkState",
     "Segment",
+    "States",
     "compute_segment",
     "ground_contact",
 ]
@@ -40,16 +44,54 @@ MAX_SEGMENTS = 24 * 366
 
 
 class LinkState(NamedTuple):
-    """A link at one moment: `rate_bps` is 0 while it is down.
+    """A link at one moment: `rate_bps` from `a` to `b` and `back_bps` from `b` to `a`, both 0 while it is down.
 
-    A satellite and a station that do not meet within the hour have no known range: `range_km` and `delay_s`
-    are infinite, so that nothing sent by mistake ever arrives.
+    Between a satellite (`a`) and a station (`b`) that is the downlink's and the uplink's rate. Two nodes that do
+    not meet within the hour have no known range: `range_km` and `delay_s` are infinite, so that nothing sent by
+    mistake ever arrives.
     """
 
     up: bool
     range_km: float
     rate_bps: float
     delay_s: float
+    back_bps: float
+
+    def seen_from(self, link: Link, node: NodeId) -> "LinkState":
+        """The same with `rate_bps` as the rate of what `node` sends, and `back_bps` of what it receives."""
+        return self if node == link.a else self._replace(rate_bps=self.back_bps, back_bps=self.rate_bps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class States:
+    """K links at K moments: `up` [K], `range_km` [K], `rate_bps` and `back_bps` [K], as in `LinkState`."""
+
+    up: npt.NDArray[np.bool_]
+    range_km: npt.NDArray[np.float64]
+    rate_bps: npt.NDArray[np.float64]
+    back_bps: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edges:
+    """The E links that are up at one moment: `links`, their `ends` [E, 2] and `delay_s` [E]."""
+
+    links: tuple[Link, ...]
+    ends: npt.NDArray[np.int64]
+    delay_s: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contacts:
+    """K planned contacts, sorted by start: `ends` [K, 2], `kind` [K] and the sky times `start_s`, `end_s` [K].
+
+    One that lasts over the edge of an hour is one contact; one that is still up on the horizon ends there.
+    """
+
+    ends: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.int64]
+    start_s: npt.NDArray[np.float64]
+    end_s: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,57 +109,13 @@ class ContactReport:
 
 
 class _Track:
-    """One link over all segments: the times at which it changes (the first one is a rise) and its range
-    samples.
-    """
+    """One link over all segments: the times at which it changes (the first one is a rise) and its knots."""
 
-    __slots__ = ("edges_s", "ranges_km")
+    __slots__ = ("edges_s", "knots_km2")
 
-    def __init__(self, edges_s: list[float], ranges_km: list[memoryview | None]) -> None:
+    def __init__(self, edges_s: list[float], knots_km2: list[memoryview | None]) -> None:
         self.edges_s = edges_s
-        self.ranges_km = ranges_km
-
-
-class _Hour:
-    """A segment with its rows named by links: lasers first, then the radio pairs."""
-
-    def __init__(self, segment: Segment, lasers: tuple[Link, ...]) -> None:
-        self.segment = segment
-        pairs = segment.radio_pairs.tolist()
-        self.radio = [Link(NodeId(satellite), NodeId(station), LinkKind.RADIO) for satellite, station in pairs]
-        self.radio_rows = {link: row for row, link in enumerate(self.radio)}
-        self.links: tuple[Link, ...] = (*lasers, *self.radio)
-        laser_rows = np.repeat(np.arange(len(lasers)), np.diff(segment.laser_offsets))
-        radio_rows = np.repeat(np.arange(len(pairs)), np.diff(segment.radio_offsets)) + len(lasers)
-        self.rows = np.concatenate([laser_rows, radio_rows])
-        self.intervals = np.concatenate([segment.laser_intervals, segment.radio_intervals])
-        # A contact that reaches the segment's edge has no end here, so that it still counts as up on the
-        # horizon.
-        self.intervals[self.intervals[:, 1] == segment.end_s, 1] = math.inf
-
-    def rows_up_during(self, low_s: float, high_s: float) -> npt.NDArray[np.int64]:
-        """Rows of the links that are up at some moment of [low_s, high_s]."""
-        within = (self.intervals[:, 0] <= high_s) & (self.intervals[:, 1] > low_s)
-        return np.unique(self.rows[within])
-
-    def ranges_km(self, rows: npt.NDArray[np.int64], t_s: float) -> npt.NDArray[np.float64]:
-        """Ranges of rows at t, interpolated."""
-        step = min(int((t_s - self.segment.start_s) / STEP_S), STEPS - 1)
-        share = (t_s - self.segment.start_s) / STEP_S - step
-        lasers = len(self.segment.laser_range_km)
-        samples = np.concatenate(
-            [
-                self.segment.laser_range_km[rows[rows < lasers], step : step + 2],
-                self.segment.radio_range_km[rows[rows >= lasers] - lasers, step : step + 2],
-            ]
-        ).astype(np.float64)
-        return np.asarray(samples[:, 0] + (samples[:, 1] - samples[:, 0]) * share)
-
-    def links_at_edge(self, column: int) -> set[Link]:
-        """Links that are up at the segment's first moment (column 0) or up to its last (column 1)."""
-        edge_s = (self.segment.start_s, math.inf)[column]
-        rows = self.rows[self.intervals[:, column] == edge_s]
-        return {self.links[row] for row in rows.tolist()}
+        self.knots_km2 = knots_km2
 
 
 class ContactPlan:
@@ -128,14 +126,12 @@ class ContactPlan:
     def __init__(self, scenario: Scenario, mesh: Mesh) -> None:
         self.mesh = mesh
         self._digest = scenario.digest()
-        self._rates_bps = {
-            LinkKind.LASER: scenario.lasers.rate_bps,
-            LinkKind.RADIO: scenario.ground_link.rate_bps,
-            LinkKind.FIBRE: scenario.backbone.rate_bps,
-        }
-        self._laser_rows = {link: row for row, link in enumerate(mesh.lasers)}
+        self._orbit_rate = scenario.clock.orbit_rate
+        self._segment_s = SEGMENT_S / scenario.clock.orbit_rate
+        self._knot_s = KNOT_S / scenario.clock.orbit_rate
+        self._rates = Rates(scenario, mesh)
         self._fibres = _fibre_states(scenario, mesh)
-        self._hours: list[_Hour] = []
+        self._hours: list[Hour] = []
         self._tracks: dict[Link, _Track] = {}
         self._changes_s: list[float] = []
         self._contacts_s: list[float] = []
@@ -146,7 +142,17 @@ class ContactPlan:
     @property
     def horizon_s(self) -> float:
         """Sky time up to which the plan is known; 0 before the first segment."""
-        return float(len(self._hours) * SEGMENT_S)
+        return segment_start_s(len(self._hours), self._orbit_rate)
+
+    @property
+    def segment_count(self) -> int:
+        """Segments that the plan holds; the next one to add has this index."""
+        return len(self._hours)
+
+    @property
+    def segment_s(self) -> float:
+        """Length of a segment, seconds of sky time."""
+        return self._segment_s
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -174,12 +180,7 @@ class ContactPlan:
                 f"Segment {segment.index} does not continue a contact plan of {len(self._hours)} hours "
                 f"(at most {MAX_SEGMENTS}): add the segments in order, starting with 0."
             )
-        if len(segment.laser_range_km) != len(self.mesh.lasers):
-            raise ScenarioError(
-                f"Segment {segment.index} has {len(segment.laser_range_km)} lasers where the scenario has "
-                f"{len(self.mesh.lasers)}: compute it again with this version of perigrid."
-            )
-        hour = _Hour(segment, self.mesh.lasers)
+        hour = Hour(segment)
         self._changes_s.extend(self._changes_of(hour))
         self._hours.append(hour)
         self._tracks.clear()
@@ -191,19 +192,65 @@ class ContactPlan:
         if link.kind == LinkKind.FIBRE:
             return self._fibre(link)
         track = self._tracks.get(link) or self._track(link)
-        position = t_s / STEP_S
-        if 0.0 <= t_s < len(track.ranges_km) * SEGMENT_S:
+        position = t_s / self._knot_s
+        if 0.0 <= t_s < len(track.knots_km2) * self._segment_s:
             hour, step = divmod(int(position), STEPS)
         else:
-            hour, step = self._last_sample(t_s)
-        ranges_km = track.ranges_km[hour]
-        if ranges_km is None:
+            hour, step = self._last_knot(t_s)
+        knots_km2 = track.knots_km2[hour]
+        if knots_km2 is None:
             return _UNKNOWN
-        share = position - (hour * STEPS + step)
-        near_km: float = ranges_km[step]
-        range_km = near_km + (ranges_km[step + 1] - near_km) * share
-        up = bisect_right(track.edges_s, t_s) % 2 == 1
-        return LinkState(up, range_km, self._rates_bps[link.kind] if up else 0.0, range_km / LIGHT_KM_S)
+        # Lagrange's cubic through the four knots around; `squared_at` is the same for arrays.
+        u = position - (hour * STEPS + step)
+        before, here, after, later = knots_km2[step : step + 4]
+        ahead, back = u + 1, u - 2
+        side = u * (u - 1) / 6
+        squared_km2 = ahead * side * later - back * side * before + ahead * back / 2 * ((u - 1) * here - u * after)
+        range_km = math.sqrt(max(squared_km2, 0.0))
+        delay_s = range_km / LIGHT_KM_S
+        if bisect_right(track.edges_s, t_s) % 2 == 0:
+            return LinkState(False, range_km, 0.0, delay_s, 0.0)
+        rate_bps, back_bps = self._rates.at(link, range_km)
+        return LinkState(True, range_km, rate_bps, delay_s, back_bps)
+
+    def states(self, ends: npt.NDArray[np.int64], t_s: npt.NDArray[np.float64]) -> States:
+        """Lasers and ground links between nodes [K, 2], the smaller id first, each at its own sky time [K].
+
+        Links that do not meet within the hour are down and infinitely long. Bug for a time beyond the plan.
+        """
+        if len(t_s):
+            self.check_known(float(t_s.min()))
+            self.check_known(float(t_s.max()))
+        up = np.zeros(len(t_s), np.bool_)
+        range_km = np.full(len(t_s), np.inf)
+        numbers = np.minimum((t_s / self._segment_s).astype(np.int64), len(self._hours) - 1)
+        for number in np.unique(numbers).tolist():
+            hour, mine = self._hours[number], np.flatnonzero(numbers == number)
+            rows = hour.rows_of(ends[mine])
+            mine, rows = mine[rows >= 0], rows[rows >= 0]
+            up[mine] = hour.up(rows, t_s[mine])
+            range_km[mine] = hour.ranges_km(rows, t_s[mine])
+        rate_bps, back_bps = self._rates.of(ends, range_km)
+        return States(up, range_km, np.where(up, rate_bps, 0.0), np.where(up, back_bps, 0.0))
+
+    def line_rate_bps(self, link: Link, sender: NodeId, t_s: float) -> float:
+        """The rate at which a node sends over a link at sky time t, up or not: what leaves while it is down is lost.
+
+        Where two nodes do not meet within the hour that is the rate at close range.
+        """
+        if link.kind == LinkKind.FIBRE:
+            return self._fibre(link).rate_bps
+        range_km = self.state(link, t_s).range_km
+        there_bps, back_bps = self._rates.at(link, range_km if math.isfinite(range_km) else 0.0)
+        return there_bps if sender == link.a else back_bps
+
+    def acquire_s(self, link: Link) -> float:
+        """What acquiring a link anew takes, seconds."""
+        return self._rates.acquire_s(link)
+
+    def loss(self, link: Link) -> float:
+        """The probability that a frame is lost on a link that is up."""
+        return self._rates.loss(link)
 
     def next_change(self, link: Link, t_s: float) -> float:
         """The first sky time after t at which the link goes up or down; infinite where the horizon comes
@@ -212,7 +259,7 @@ class ContactPlan:
         if link.kind == LinkKind.FIBRE:
             self._fibre(link)
             return math.inf
-        edges_s = (self._tracks.get(link) or self._track(link)).edges_s
+        edges_s = self._known_track(link).edges_s
         index = bisect_right(edges_s, t_s)
         return edges_s[index] if index < len(edges_s) else math.inf
 
@@ -225,18 +272,45 @@ class ContactPlan:
 
     def links_up(self, t_s: float) -> list[tuple[Link, float]]:
         """All links that are up at t, fibres included, with their delays in seconds."""
+        edges = self.edges_at(t_s)
+        return list(zip(edges.links, edges.delay_s.tolist(), strict=True))
+
+    def edges_at(self, t_s: float) -> Edges:
+        """All links that are up at t, fibres included, as arrays."""
         hour = self._hour(t_s)
         rows = hour.rows_up_during(t_s, t_s)
-        delays_s = (hour.ranges_km(rows, t_s) / LIGHT_KM_S).tolist()
-        found = [(hour.links[row], delay_s) for row, delay_s in zip(rows.tolist(), delays_s, strict=True)]
-        return found + [(link, state.delay_s) for link, state in self._fibres.items()]
+        fibres = list(self._fibres)
+        ends = np.array([(link.a, link.b) for link in fibres], np.int64).reshape(-1, 2)
+        delays_s = [state.delay_s for state in self._fibres.values()]
+        return Edges(
+            tuple([hour.links[row] for row in rows.tolist()] + fibres),
+            np.concatenate([hour.ends[rows], ends]),
+            np.concatenate([hour.ranges_km(rows, t_s) / LIGHT_KM_S, delays_s]),
+        )
+
+    def contacts(self, low_s: float, high_s: float) -> Contacts:
+        """Contacts that overlap [low_s, high_s] at their full length, fibres included (they last for ever)."""
+        self.check_known(low_s)
+        self.check_known(high_s)
+        links: list[Link] = []
+        times: list[tuple[float, float]] = []
+        for link in sorted(self.links_up_during(low_s, high_s)):
+            edges_s = [0.0, math.inf] if link.kind == LinkKind.FIBRE else self._known_track(link).edges_s
+            for start_s, end_s in zip(edges_s[::2], [*edges_s[1::2], self.horizon_s], strict=False):
+                if start_s <= high_s and end_s > low_s:
+                    links.append(link)
+                    times.append((start_s, end_s))
+        order = sorted(range(len(links)), key=lambda row: (times[row], links[row]))
+        table = np.array([tuple(links[row]) for row in order], np.int64).reshape(-1, 3)
+        spans = np.array([times[row] for row in order]).reshape(-1, 2)
+        return Contacts(table[:, :2], table[:, 2], spans[:, 0], spans[:, 1])
 
     def links_up_during(self, low_s: float, high_s: float) -> set[Link]:
         """All links that are up at some moment of [low_s, high_s], fibres included."""
         found = set(self._fibres)
         self.check_known(low_s)
         self.check_known(high_s)
-        first, last = int(low_s // SEGMENT_S), min(int(high_s // SEGMENT_S), len(self._hours) - 1)
+        first, last = int(low_s // self._segment_s), min(int(high_s // self._segment_s), len(self._hours) - 1)
         for number in range(first, last + 1):
             hour = self._hours[number]
             found.update(hour.links[row] for row in hour.rows_up_during(low_s, high_s).tolist())
@@ -259,12 +333,12 @@ class ContactPlan:
                 "add the segment first."
             )
 
-    def _hour(self, t_s: float) -> _Hour:
+    def _hour(self, t_s: float) -> Hour:
         """The hour that a time falls into; the horizon itself belongs to the last."""
         self.check_known(t_s)
-        return self._hours[min(int(t_s // SEGMENT_S), len(self._hours) - 1)]
+        return self._hours[min(int(t_s // self._segment_s), len(self._hours) - 1)]
 
-    def _last_sample(self, t_s: float) -> tuple[int, int]:
+    def _last_knot(self, t_s: float) -> tuple[int, int]:
         """Hour and step of the horizon itself; any other time that comes here is outside of the plan."""
         self.check_known(t_s)
         return len(self._hours) - 1, STEPS - 1
@@ -275,59 +349,51 @@ class ContactPlan:
             raise Bug(f"{tuple(link)} is not a fibre of this mesh: links come from Mesh.link_between.")
         return state
 
+    def _known_track(self, link: Link) -> _Track:
+        return self._tracks.get(link) or self._track(link)
+
     def _track(self, link: Link) -> _Track:
-        """Collect one link's contacts and samples from all segments; contacts across an edge become one."""
-        if link.kind == LinkKind.LASER and link not in self._laser_rows:
-            raise Bug(f"{tuple(link)} is not a laser of this mesh: links come from Mesh.link_between.")
+        """Collect one link's contacts and knots from all segments; contacts across an edge become one."""
         edges_s: list[float] = []
-        ranges_km: list[memoryview | None] = []
+        knots_km2: list[memoryview | None] = []
+        met = False
         for hour in self._hours:
-            segment = hour.segment
-            if link.kind == LinkKind.LASER:
-                row: int | None = self._laser_rows[link]
-                offsets, intervals, samples = (
-                    segment.laser_offsets,
-                    segment.laser_intervals,
-                    segment.laser_range_km,
-                )
-            else:
-                row = hour.radio_rows.get(link)
-                offsets, intervals, samples = (
-                    segment.radio_offsets,
-                    segment.radio_intervals,
-                    segment.radio_range_km,
-                )
+            row = hour.row_of.get(link)
             if row is None:
-                ranges_km.append(None)
+                knots_km2.append(None)
                 continue
-            ranges_km.append(memoryview(samples[row]))
-            for start_s, end_s in intervals[offsets[row] : offsets[row + 1]].tolist():
+            met = True
+            segment = hour.segment
+            knots_km2.append(memoryview(segment.squared_km2[row]))
+            for start_s, end_s in segment.intervals[segment.offsets[row] : segment.offsets[row + 1]].tolist():
                 _extend(edges_s, start_s, end_s)
+        if not met and not self.mesh.can_be(link):
+            raise Bug(f"{tuple(link)} is no link of this mesh: links come from Mesh.link_between.")
         if edges_s and edges_s[-1] == self.horizon_s:
             edges_s.pop()
-        track = self._tracks[link] = _Track(edges_s, ranges_km)
+        track = self._tracks[link] = _Track(edges_s, knots_km2)
         return track
 
-    def _changes_of(self, hour: _Hour) -> Iterator[float]:
+    def _changes_of(self, hour: Hour) -> Iterator[float]:
         """Times at which links change in the coming hour, its first moment included and its last left
         open.
         """
         before = self._hours[-1].links_at_edge(1) if self._hours else set()
         if before != hour.links_at_edge(0) and self._hours:
-            yield hour.segment.start_s
+            yield hour.start_s
         edges_s = hour.intervals.ravel()
-        inside = (edges_s > hour.segment.start_s) & (edges_s < hour.segment.end_s)
+        inside = (edges_s > hour.start_s) & (edges_s < hour.segment.end_s)
         yield from np.unique(edges_s[inside]).tolist()
 
     def _merge_contacts(self, segment: Segment) -> None:
-        for start_s, end_s in sorted(segment.radio_intervals.tolist()):
+        for start_s, end_s in sorted(segment.intervals[segment.offsets[segment.lasers] :].tolist()):
             if self._contacts_s and start_s <= self._contacts_s[-1]:
                 self._contacts_s[-1] = max(self._contacts_s[-1], end_s)
             else:
                 self._contacts_s += [start_s, end_s]
 
     def _index_links(self) -> None:
-        fresh = set(self._hours[-1].radio).difference(self._links) if self._hours else set()
+        fresh = set(self._hours[-1].links).difference(self._links) if self._hours else set()
         self._links = (*self._links, *sorted(fresh))
         by_node: dict[NodeId, list[Link]] = {}
         for link in self._links:
@@ -336,7 +402,7 @@ class ContactPlan:
         self._links_of = {node: tuple(links) for node, links in by_node.items()}
 
 
-_UNKNOWN = LinkState(up=False, range_km=math.inf, rate_bps=0.0, delay_s=math.inf)
+_UNKNOWN = LinkState(up=False, range_km=math.inf, rate_bps=0.0, delay_s=math.inf, back_bps=0.0)
 
 
 def ground_contact(plan: ContactPlan, t_s: float) -> ContactReport:
@@ -366,5 +432,6 @@ def _fibre_states(scenario: Scenario, mesh: Mesh) -> dict[Link, LinkState]:
     states = {}
     for link in mesh.fibres:
         length_km = great_circle_km(places[mesh.name_of(link.a)], centre) * scenario.backbone.factor
-        states[link] = LinkState(True, length_km, scenario.backbone.rate_bps, length_km / FIBRE_KM_S)
+        rate_bps = scenario.backbone.rate_bps
+        states[link] = LinkState(True, length_km, rate_bps, length_km / FIBRE_KM_S, rate_bps)
     return states

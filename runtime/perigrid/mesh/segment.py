@@ -2,12 +2,20 @@
 
 A segment is a bundle of arrays that every process of a host maps from one file, so `from_buffer` copies
 nothing. The bytes are a fixed header followed by the arrays in the order of `Segment`'s fields, each
-starting at a multiple of eight bytes, all little-endian. The header's version changes with the layout and
-with the geometry behind it.
+starting at a multiple of eight bytes, all little-endian:
 
-Lists of intervals are in compressed rows: the intervals of row r are `intervals[offsets[r]:offsets[r +
-1]]`, each (start_s, end_s) in sky time, in order and apart. An interval that reaches the segment's edge may
-go on in the next.
+    magic "PERIPLAN"   version u32   scenario digest 32 bytes   index u32   orbit rate f64
+    knots u32   links P u32   lasers u32   intervals K u32
+
+The version changes with the layout and with the geometry behind it. A segment is an hour of the orbits; where
+the scenario turns the sky `orbit_rate` times as fast as time passes, its times are that much closer.
+
+Ranges are kept as squares at knots `KNOT_S` apart, one knot before the hour and one after it, so that a cubic
+through four knots holds everywhere. The square of a range is smooth where the range itself has a bend (a satellite
+passing over a station), and the cubic errs by less than 60 m (0.2 us of light) even where orbits meet head on.
+
+Intervals are in compressed rows: those of link r are `intervals[offsets[r]:offsets[r + 1]]`, each (start_s,
+end_s) in sky time, in order and apart. An interval that reaches the segment's edge may go on in the next.
 """
 
 import struct
@@ -19,73 +27,72 @@ import numpy.typing as npt
 from perigrid.errors import CorruptFile, ScenarioError
 
 SEGMENT_S = 3600
-"""Length of a segment, seconds of sky time."""
+"""Length of a segment, seconds of the orbits' time."""
 
-STEP_S = 10
-"""Spacing of the range samples, seconds. Linear interpolation between them errs by less than 1.5 km (5 us of
-light) where a satellite passes over a station at 500 km, and by nothing where neighbours fly in one plane.
-"""
+KNOT_S = 30
+"""Spacing of the knots, seconds of the orbits' time."""
 
-STEPS = SEGMENT_S // STEP_S
-"""Steps in a segment; there are STEPS + 1 samples, as both edges are sampled."""
+STEPS = SEGMENT_S // KNOT_S
+KNOTS = STEPS + 3
+"""Knots of a segment: both edges, and one beyond each."""
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 """Version of the bytes; one that is unknown is refused."""
 
 MAGIC = b"PERIPLAN"
-_HEADER = struct.Struct("<8sI32sIIIIII")
+_HEADER = struct.Struct("<8sI32sIdIIII")
 _ALIGNMENT_BYTES = 8
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """The contacts of one hour; L lasers in the mesh's order, P pairs of a satellite and a station that meet.
+    """The contacts of one hour over P links: `lasers` of them between satellites, the others with stations.
 
-    `digest` names the scenario and `index` the hour. Ranges are in km, intervals in seconds of sky time.
+    `digest` names the scenario and `index` the hour. Every laser that always points at the same satellite has a
+    row, even while it is down; of the others those have one that meet within the hour.
     """
 
     digest: str
     index: int
-    laser_range_km: npt.NDArray[np.float32]
-    """[L, STEPS + 1]"""
-    laser_offsets: npt.NDArray[np.int64]
-    """[L + 1]"""
-    laser_intervals: npt.NDArray[np.float64]
-    """[K, 2]"""
-    radio_pairs: npt.NDArray[np.int32]
-    """[P, 2] node ids of satellite and station, sorted"""
-    radio_range_km: npt.NDArray[np.float32]
-    """[P, STEPS + 1]"""
-    radio_offsets: npt.NDArray[np.int64]
+    orbit_rate: float
+    pairs: npt.NDArray[np.int32]
+    """[P, 2] node ids, the smaller one first; lasers first, each part sorted"""
+    lasers: int
+    squared_km2: npt.NDArray[np.float32]
+    """[P, KNOTS] squared range, km^2"""
+    offsets: npt.NDArray[np.int64]
     """[P + 1]"""
-    radio_intervals: npt.NDArray[np.float64]
-    """[M, 2]"""
+    intervals: Floats
+    """[K, 2] seconds of sky time"""
 
     @property
     def start_s(self) -> float:
         """Sky time of the first moment of the segment."""
-        return float(self.index * SEGMENT_S)
+        return segment_start_s(self.index, self.orbit_rate)
 
     @property
     def end_s(self) -> float:
         """Sky time at which the next segment starts."""
-        return float((self.index + 1) * SEGMENT_S)
+        return segment_start_s(self.index + 1, self.orbit_rate)
 
     def to_bytes(self) -> bytes:
         """Header and arrays, as described above."""
+        links, intervals = len(self.pairs), len(self.intervals)
         header = _HEADER.pack(
             MAGIC,
             PLAN_VERSION,
             bytes.fromhex(self.digest),
             self.index,
-            STEPS,
-            len(self.laser_range_km),
-            len(self.laser_intervals),
-            len(self.radio_pairs),
-            len(self.radio_intervals),
+            self.orbit_rate,
+            KNOTS,
+            links,
+            self.lasers,
+            intervals,
         )
         parts = [_padded(header)]
-        for name, (dtype, _) in _layout(len(self.laser_range_km), 0, 0, 0).items():
+        for name, (dtype, _) in _layout(links, intervals).items():
             parts.append(_padded(np.ascontiguousarray(getattr(self, name), dtype).tobytes()))
         return b"".join(parts)
 
@@ -98,42 +105,56 @@ class Segment:
         data = memoryview(buffer).cast("B")
         if len(data) < _HEADER.size or bytes(data[: len(MAGIC)]) != MAGIC:
             raise CorruptFile("These bytes are not a segment of a contact plan: remove the file and start again.")
-        _, version, digest, index, steps, *sizes = _HEADER.unpack_from(data)
-        if (version, steps) != (PLAN_VERSION, STEPS):
+        version = int.from_bytes(data[len(MAGIC) : len(MAGIC) + 4], "little")
+        _, _, digest, index, orbit_rate, knots, links, lasers, intervals = _HEADER.unpack_from(data)
+        if version != PLAN_VERSION or knots != KNOTS:
             raise ScenarioError(
-                f"The contact plan has version {version} with {steps} steps an hour; this perigrid reads "
-                f"version {PLAN_VERSION} with {STEPS}: compute the plan again with this version."
+                f"The contact plan has version {version}; this perigrid reads version {PLAN_VERSION} with {KNOTS} "
+                "knots an hour: compute the plan again with this version."
             )
-        arrays: dict[str, npt.NDArray[np.generic]] = {}
+        layout = _layout(links, intervals)
         offset = _aligned(_HEADER.size)
-        layout = _layout(*sizes)
-        needed = offset
-        for dtype, (rows, columns) in layout.values():
-            needed += _aligned(dtype.itemsize * rows * columns)
-        if len(data) != needed:
+        needed = offset + sum(_aligned(dtype.itemsize * rows * columns) for dtype, (rows, columns) in layout.values())
+        if len(data) != needed or lasers > links:
             raise CorruptFile(
                 f"Segment {index} of the contact plan has {len(data)} bytes where its header asks for "
                 f"{needed}: remove the file and start again."
             )
+        arrays: dict[str, npt.NDArray[np.generic]] = {}
         for name, (dtype, (rows, columns)) in layout.items():
             array = np.frombuffer(data, dtype, rows * columns, offset)
-            arrays[name] = array if name.endswith("offsets") else array.reshape(rows, columns)
+            arrays[name] = array if name == "offsets" else array.reshape(rows, columns)
             offset += _aligned(array.nbytes)
-        return cls(digest=digest.hex(), index=index, **arrays)  # type: ignore[arg-type]
+        return cls(digest=digest.hex(), index=index, orbit_rate=orbit_rate, lasers=lasers, **arrays)  # type: ignore[arg-type]
 
 
-def _layout(
-    lasers: int, laser_intervals: int, pairs: int, radio_intervals: int
-) -> dict[str, tuple[np.dtype[np.generic], tuple[int, int]]]:
+def segment_start_s(index: int, orbit_rate: float) -> float:
+    """Sky time at which segment `index` starts; every user reckons it so, as neighbours are joined by equality."""
+    return index * SEGMENT_S / orbit_rate
+
+
+def squared_at(knots_km2: Floats, position: Floats) -> Floats:
+    """Squared ranges [K] at positions [K] in (0..1) between the middle two of four knots [K, 4].
+
+    Lagrange's cubic through the four.
+    """
+    before, here, after, later = knots_km2.T
+    u = position
+    return np.asarray(
+        -u * (u - 1) * (u - 2) / 6 * before
+        + (u + 1) * (u - 1) * (u - 2) / 2 * here
+        - (u + 1) * u * (u - 2) / 2 * after
+        + (u + 1) * u * (u - 1) / 6 * later
+    )
+
+
+def _layout(links: int, intervals: int) -> dict[str, tuple[np.dtype[np.generic], tuple[int, int]]]:
     """Type and shape of every array, in the order in which they are written."""
     return {
-        "laser_range_km": (np.dtype("<f4"), (lasers, STEPS + 1)),
-        "laser_offsets": (np.dtype("<i8"), (lasers + 1, 1)),
-        "laser_intervals": (np.dtype("<f8"), (laser_intervals, 2)),
-        "radio_pairs": (np.dtype("<i4"), (pairs, 2)),
-        "radio_range_km": (np.dtype("<f4"), (pairs, STEPS + 1)),
-        "radio_offsets": (np.dtype("<i8"), (pairs + 1, 1)),
-        "radio_intervals": (np.dtype("<f8"), (radio_intervals, 2)),
+        "pairs": (np.dtype("<i4"), (links, 2)),
+        "squared_km2": (np.dtype("<f4"), (links, KNOTS)),
+        "offsets": (np.dtype("<i8"), (links + 1, 1)),
+        "intervals": (np.dtype("<f8"), (intervals, 2)),
     }
 
 

@@ -1,9 +1,12 @@
 """Who could be linked with whom?
 
-Node ids are indices: satellites first (shell by shell, plane by plane, slot by slot), then the ground
-stations, then the ground centre. Three kinds of links join them: lasers between neighbouring satellites,
-radio between a satellite and a station that sees it, fibre between a station and the ground centre. This
-file says which links can exist at all; when they are up is the contact plan's business (`plan.py`).
+Node ids are indices: satellites first (shell by shell, plane by plane, slot by slot, then the catalogues'), then
+the ground stations, then the ground centre. Three kinds of links join them: lasers between satellites, radio (or
+light) between a satellite and a station that sees it, fibre between a station and the ground centre. This file
+says which links can exist at all; when they are up is the contact plan's business (`plan.py`).
+
+Most lasers always point at the same neighbour. Satellites of a group with the topology `nearest` point wherever
+their group has someone in view, so that any two of them can have a link. Lasers between shells are explicit.
 """
 
 import difflib
@@ -13,7 +16,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from perigrid.errors import ScenarioError, UsageError
-from perigrid.scenario.model import GROUND_NAME, Fault, Scenario, Shell
+from perigrid.scenario.model import GROUND_NAME, Fault, LaserPair, Scenario, Shell
 from perigrid.sky.walker import phase_slots
 from perigrid.units import NodeId
 
@@ -21,6 +24,9 @@ FULL_CIRCLE_DEG = 360.0
 """Planes that are spread over less than this leave a seam between the last and the first, which no laser
 crosses.
 """
+
+DEFAULT_TERMINALS = 4
+"""Lasers of a satellite that seeks its nearest neighbours, where the scenario states none: as many as a +Grid's."""
 
 NAMES_SHOWN = 8
 """A message lists at most this many names."""
@@ -67,13 +73,20 @@ class Mesh:
         stations = tuple(station.name for station in scenario.stations)
         self.names: tuple[str, ...] = (*scenario.satellite_names, *stations, GROUND_NAME)
         self._ids = {name.casefold(): NodeId(node) for node, name in enumerate(self.names)}
-        inside, across = _laser_pairs(scenario.shells)
-        lasers = [Link.between(NodeId(a), NodeId(b), LinkKind.LASER) for a, b in inside | across]
-        self.lasers: tuple[Link, ...] = tuple(sorted(lasers))
+        self.planes: tuple[int, ...] = _planes(scenario)
+        """For each satellite the number of its plane; a catalogued one has a plane of its own."""
+        explicit = {self._explicit_pair(number, pair) for number, pair in enumerate(scenario.laser_pairs)}
+        pairs = explicit | laser_pairs(scenario.shells)
+        self.lasers: tuple[Link, ...] = tuple(Link(NodeId(a), NodeId(b), LinkKind.LASER) for a, b in sorted(pairs))
+        """Lasers that always point at the same satellite, explicit ones included."""
         self.crossing: frozenset[Link] = frozenset(
-            Link.between(NodeId(a), NodeId(b), LinkKind.LASER) for a, b in across
+            link for link in self.lasers if self.planes[link.a] != self.planes[link.b]
         )
-        """Lasers between planes; the others stay within one."""
+        """Those of them that join different planes."""
+        self.roaming: tuple[int, ...] = _roaming(scenario)
+        """For each satellite the number of the group within which its free terminals seek the nearest, or -1."""
+        self.terminals = scenario.lasers.terminals or DEFAULT_TERMINALS
+        """Lasers of a satellite that seeks the nearest."""
         self.fibres: tuple[Link, ...] = tuple(
             Link(station, self.ground, LinkKind.FIBRE) for station in self.station_ids
         )
@@ -141,17 +154,27 @@ class Mesh:
         """All satellites that this one has a laser to, in the order of their ids."""
         return self._neighbours.get(satellite, ())
 
+    def may_roam(self, one: NodeId, two: NodeId) -> bool:
+        """Whether two satellites seek the nearest in the same group, so that either may choose the other."""
+        return one != two and self.is_satellite(max(one, two)) and 0 <= self.roaming[one] == self.roaming[two]
+
+    def can_be(self, link: Link) -> bool:
+        """Whether the two nodes of a link can ever be joined by its kind."""
+        low, high, kind = link
+        if kind == LinkKind.LASER:
+            return high in self.laser_neighbours(low) or (self.is_satellite(low) and self.may_roam(low, high))
+        if kind == LinkKind.RADIO:
+            return self.is_satellite(low) and self.is_station(high)
+        return self.is_station(low) and high == self.ground
+
     def link_between(self, one: NodeId, two: NodeId) -> Link:
         """The only link that two nodes can have; UsageError, with whom they can be linked, where there is
         none.
         """
         low, high = min(one, two), max(one, two)
-        if high in self.laser_neighbours(low):
-            return Link(low, high, LinkKind.LASER)
-        if self.is_satellite(low) and self.is_station(high):
-            return Link(low, high, LinkKind.RADIO)
-        if self.is_station(low) and high == self.ground:
-            return Link(low, high, LinkKind.FIBRE)
+        for kind in LinkKind:
+            if self.can_be(Link(low, high, kind)):
+                return Link(low, high, kind)
         raise UsageError(
             f"There is no link between {self.name_of(one)} and {self.name_of(two)}: "
             f"{self.name_of(one)} links to {self._partners(one)}."
@@ -163,12 +186,23 @@ class Mesh:
         if self.is_station(node):
             return f"the satellites that it sees and to {GROUND_NAME}"
         lasers = self._listed(self.laser_neighbours(node)) if self.laser_neighbours(node) else "no satellite"
+        if self.roaming[node] >= 0:
+            lasers = "whichever satellites of its group are nearest"
         return f"{lasers} by laser and to the stations ({self._listed(self.station_ids)}) by radio"
 
     def _listed(self, nodes: tuple[NodeId, ...]) -> str:
         names = [self.names[node] for node in nodes]
         more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
         return ", ".join(names[:NAMES_SHOWN]) + more
+
+    def _explicit_pair(self, number: int, pair: LaserPair) -> tuple[int, int]:
+        try:
+            one, two = self.id_of(pair.a), self.id_of(pair.b)
+        except UsageError as error:
+            raise ScenarioError(f"laser.{number}: {error}") from error
+        if one == two or not (self.is_satellite(one) and self.is_satellite(two)):
+            raise ScenarioError(f"laser.{number} joins {pair.a} and {pair.b}: a laser joins two different satellites.")
+        return min(one, two), max(one, two)
 
     def _check_fault(self, number: int, fault: Fault) -> None:
         try:
@@ -187,18 +221,19 @@ def _neighbours(lasers: tuple[Link, ...]) -> dict[NodeId, tuple[NodeId, ...]]:
     return {node: tuple(sorted(others)) for node, others in found.items()}
 
 
-def _laser_pairs(shells: tuple[Shell, ...]) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
-    """Pairs (smaller id, larger id) of satellites with a laser: within planes, and between planes."""
-    inside: set[tuple[int, int]] = set()
-    across: set[tuple[int, int]] = set()
+def laser_pairs(shells: tuple[Shell, ...]) -> set[tuple[int, int]]:
+    """Pairs (smaller id, larger id) of satellites that the shells' topologies join for good."""
+    found: set[tuple[int, int]] = set()
     first = 0
     for shell in shells:
-        if shell.topology != "none":
-            inside.update(_pairs_in_planes(shell, first))
+        if shell.topology in ("ring", "grid", "motif"):
+            found.update(_pairs_in_planes(shell, first))
         if shell.topology == "grid":
-            across.update(_pairs_between_planes(shell, first))
+            found.update(_pairs_between_planes(shell, first))
+        elif shell.topology == "motif":
+            found.update(_motif(shell, first))
         first += shell.planes * shell.sats_per_plane
-    return inside, across
+    return found
 
 
 def _pairs_in_planes(shell: Shell, first: int) -> Iterator[tuple[int, int]]:
@@ -212,20 +247,61 @@ def _pairs_in_planes(shell: Shell, first: int) -> Iterator[tuple[int, int]]:
             yield start, start + slots - 1
 
 
-def _pairs_between_planes(shell: Shell, first: int) -> Iterator[tuple[int, int]]:
-    """Each satellite with the nearest slot of the next plane; the last plane meets the first where there is
-    no seam.
+def _shifts(shell: Shell) -> Iterator[tuple[int, int, int]]:
+    """Each plane, the next one, and by how many slots their nearest satellites differ; the last plane meets the
+    first where there is no seam.
     """
-    slots, planes = shell.sats_per_plane, shell.planes
-    for plane in range(planes):
-        following = (plane + 1) % planes
-        seam = following == 0 and (shell.raan_spread_deg < FULL_CIRCLE_DEG or planes == 1)
-        if seam:
-            continue
-        # Half a slot ahead and half a slot behind are equally near; rounding to even keeps the same slot
-        # number.
-        shift = round(phase_slots(shell, plane) - phase_slots(shell, following))
+    for plane in range(shell.planes):
+        following = (plane + 1) % shell.planes
+        seam = following == 0 and (shell.raan_spread_deg < FULL_CIRCLE_DEG or shell.planes == 1)
+        if not seam:
+            # Half a slot ahead and half a slot behind are equally near; rounding to even keeps the same slot
+            # number.
+            yield plane, following, round(phase_slots(shell, plane) - phase_slots(shell, following))
+
+
+def _pairs_between_planes(shell: Shell, first: int) -> Iterator[tuple[int, int]]:
+    """Each satellite with the nearest slot of the next plane."""
+    slots = shell.sats_per_plane
+    for plane, following, shift in _shifts(shell):
         for slot in range(slots):
             here = first + plane * slots + slot
             there = first + following * slots + (slot + shift) % slots
             yield min(here, there), max(here, there)
+
+
+def _motif(shell: Shell, first: int) -> Iterator[tuple[int, int]]:
+    """Every other satellite with the nearest slot of the next plane, so that each has one link out of its plane.
+
+    Those that point ahead alternate along the plane and from plane to plane. Where an odd number of slots or
+    planes breaks the pattern, a satellite is left without.
+    """
+    slots = shell.sats_per_plane
+    taken: set[int] = set()
+    parity = 0
+    for plane, following, shift in _shifts(shell):
+        for slot in range(parity % 2, slots, 2):
+            here = first + plane * slots + slot
+            there = first + following * slots + (slot + shift) % slots
+            if here not in taken and there not in taken:
+                taken.update((here, there))
+                yield min(here, there), max(here, there)
+        parity += 1 + shift
+
+
+def _planes(scenario: Scenario) -> tuple[int, ...]:
+    planes: list[int] = []
+    for shell in scenario.shells:
+        start = planes[-1] + 1 if planes else 0
+        planes += [start + plane for plane in range(shell.planes) for _ in range(shell.sats_per_plane)]
+    start = planes[-1] + 1 if planes else 0
+    return (*planes, *range(start, start + scenario.satellite_count - len(planes)))
+
+
+def _roaming(scenario: Scenario) -> tuple[int, ...]:
+    sizes = [(shell.topology, shell.planes * shell.sats_per_plane) for shell in scenario.shells]
+    sizes += [(catalogue.topology, len(catalogue.elements)) for catalogue in scenario.catalogues]
+    groups: list[int] = []
+    for number, (topology, size) in enumerate(sizes):
+        groups += [number if topology == "nearest" else -1] * size
+    return tuple(groups)

@@ -187,7 +187,7 @@ class Relay:
             self._wait(now, frame, hop, actions)
             return
         outgoing = self._outgoing.setdefault(hop.link, Outgoing(self.sender.boot))
-        state = self.plan.state(hop.link, now.sky_s)
+        state = self.plan.state(hop.link, now.sky_s).seen_from(hop.link, self.node)
         frame = msgspec.structs.replace(frame, routed_sky_s=now.sky_s)
         if (outgoing.backlog and frame.priority is Priority.BULK) or not outgoing.may_send(frame, state):
             outgoing.backlog.put(flow_of(frame), frame)
@@ -259,7 +259,7 @@ class Relay:
 
     def _use_credit(self, now: Now, link: Link, outgoing: Outgoing, actions: list[Action]) -> None:
         """Send what waits for credit, as far as there is some again."""
-        state = self.plan.state(link, now.sky_s)
+        state = self.plan.state(link, now.sky_s).seen_from(link, self.node)
         while outgoing.backlog and state.up and outgoing.may_send(outgoing.backlog.peek(), state):
             frame = outgoing.backlog.take()
             actions.append(Send(link, outgoing.take(frame, now.local_s, state)))
@@ -276,7 +276,7 @@ class Relay:
                     actions.append(Note("custody-gave-up", held.frame.trace, _ends(link)))
                     actions += self.submit(now, [_met(held.frame, link)])
                     continue
-                state = self.plan.state(link, now.sky_s)
+                state = self.plan.state(link, now.sky_s).seen_from(link, self.node)
                 actions.append(Note("custody-resend", held.frame.trace, _ends(link)))
                 actions.append(Send(link, outgoing.take(held.frame, now.local_s, state, held.tries + 1)))
             self._use_credit(now, link, outgoing, actions)

@@ -1,18 +1,18 @@
 """Which of a node's links can its terminals use now?
 
 A terminal sees a link when the plan has it up, the other end is alive, and nothing cuts the light that comes from
-there; and after a fault it has it once that has lasted for the time of acquisition. Faults are an overlay on the plan:
-what it says is the world's doing, and no node reads it but through its own terminals.
+there; and after a fault or an outage it has it once that has lasted for the time of acquisition. Faults are an overlay
+on the plan, and outages are nobody's plan: both are the world's doing, and no node reads them but through its own
+terminals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
+from perigrid.mesh.outages import Outages
 from perigrid.mesh.plan import ContactPlan
-from perigrid.mesh.topology import Link, LinkKind
+from perigrid.mesh.topology import Link
 from perigrid.node.events import LinkDown, LinkUp
 from perigrid.units import NodeId
 
@@ -44,12 +44,12 @@ class Terminals:
         self,
         node: NodeId,
         plan: ContactPlan,
-        acquire_s: Mapping[LinkKind, float],
+        outages: Outages,
         acquired_at_start: bool,
     ) -> None:
         self.node = node
         self.plan = plan
-        self.acquire_s = acquire_s
+        self.outages = outages
         self.up: dict[Link, None] = {}
         self._first = acquired_at_start
         self._must_acquire: dict[Link, None] = {}
@@ -61,7 +61,7 @@ class Terminals:
         for link in self.plan.links_of(self.node):
             planned = self.plan.state(link, sky_s).up
             peer = link.other(self.node)
-            faulty = (peer, self.node) in overlay.cuts or peer in overlay.dead
+            faulty = (peer, self.node) in overlay.cuts or peer in overlay.dead or self.outages.is_out(link, sky_s)
             if not planned or faulty:
                 self._clear_since_s.pop(link, None)
                 if link in self.up:
@@ -87,10 +87,12 @@ class Terminals:
         if link not in self._must_acquire:
             return True
         since_s = self._clear_since_s.setdefault(link, sky_s)
-        return since_s + self.acquire_s[link.kind] <= sky_s
+        return since_s + self.plan.acquire_s(link) <= sky_s
 
     def next_change_s(self, sky_s: float) -> float:
         """When the plan or an acquisition under way could change something next; infinite when nothing is known."""
-        acquired = (since_s + self.acquire_s[k.kind] for k, since_s in self._clear_since_s.items())
-        planned = (self.plan.next_change(link, sky_s) for link in self.plan.links_of(self.node))
-        return min([*acquired, *planned, self.plan.horizon_s], default=float("inf"))
+        links = self.plan.links_of(self.node)
+        acquired = (since_s + self.plan.acquire_s(link) for link, since_s in self._clear_since_s.items())
+        planned = (self.plan.next_change(link, sky_s) for link in links)
+        unplanned = (self.outages.next_change_s(link, sky_s) for link in links) if self.outages else ()
+        return min([*acquired, *planned, *unplanned, self.plan.horizon_s], default=float("inf"))

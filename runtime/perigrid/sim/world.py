@@ -18,7 +18,9 @@ import msgspec
 from perigrid.errors import Bug
 from perigrid.job.spec import Catalogue
 from perigrid.mesh.channel import Channel
+from perigrid.mesh.outages import Outages
 from perigrid.mesh.plan import ContactPlan, compute_segment
+from perigrid.mesh.rates import slowest_ground_bps, slowest_laser_bps
 from perigrid.mesh.routes import Routes
 from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.node.actions import (
@@ -123,6 +125,7 @@ class World:
         self.plan = ContactPlan(scenario, self.mesh)
         self.plan.add(compute_segment(scenario, self.mesh, 0))
         self.routes = Routes(self.plan)
+        self.outages = Outages(scenario, self.mesh)
         self.catalogue = catalogue
         self.config = config
         self.sky_s = 0.0
@@ -220,13 +223,13 @@ class World:
                 ground,
                 scenario.models,
                 scenario.device.slots,
-                scenario.lasers.rate_bps,
-                scenario.ground_link.rate_bps,
+                slowest_laser_bps(scenario),
+                slowest_ground_bps(scenario),
             )
             machine: Machine = Satellite(satellite, record.boot, self.catalogue, self.plan, self.routes)
         elif node == ground:
             satellites = tuple(NodeId(n) for n in range(mesh.satellite_count))
-            slowest_bps = min(scenario.lasers.rate_bps, scenario.ground_link.rate_bps)
+            slowest_bps = min(slowest_laser_bps(scenario), slowest_ground_bps(scenario))
             controller = ControllerConfig(
                 ground, satellites, mesh.names, scenario.models, self.config.lease_s, slowest_bps
             )
@@ -234,12 +237,7 @@ class World:
         else:
             machine = Station(node, record.boot, ground, self.plan, self.routes)
         record.machine = machine
-        acquire_s = {
-            LinkKind.LASER: scenario.lasers.acquire_s,
-            LinkKind.RADIO: scenario.ground_link.acquire_s,
-            LinkKind.FIBRE: 0.0,
-        }
-        record.terminals = Terminals(node, self.plan, acquire_s, acquired_at_start=first)
+        record.terminals = Terminals(node, self.plan, self.outages, acquired_at_start=first)
         self._look(record)
         self._feed_boot(record, first)
 
@@ -368,13 +366,9 @@ class World:
     def _channel(self, link: Link, sender: NodeId) -> Channel:
         channel = self._channels.get((link, sender))
         if channel is None:
-            scenario = self.scenario
-            rates = {
-                LinkKind.LASER: scenario.lasers.rate_bps,
-                LinkKind.RADIO: scenario.ground_link.rate_bps,
-                LinkKind.FIBRE: scenario.backbone.rate_bps,
-            }
-            channel = Channel(rates[link.kind], lambda t: self.plan.state(link, t).delay_s)
+            channel = Channel(
+                lambda t: self.plan.line_rate_bps(link, sender, t), lambda t: self.plan.state(link, t).delay_s
+            )
             self._channels[link, sender] = channel
         return channel
 
@@ -423,6 +417,8 @@ class World:
         check_payload(payload, length, crc32)
         receiver = stamp.link.other(stamp.from_node)
         record = self.nodes[receiver]
+        if self.outages.is_out(stamp.link, stamp.sent_s):
+            return
         if record.terminals is None or not self.overlay.carries(stamp.from_node, receiver, stamp.sent_s):
             return
         if payload:

@@ -1,0 +1,67 @@
+"""Which of those in sight does a terminal point at, and from when can it talk?
+
+A service is a stretch of time in which two ends point at each other. Before it carries anything both have to slew and
+find each other: acquisition is taken off its start. What was being served at the epoch counts as acquired.
+
+Whoever has fewer terminals than partners in sight makes a plan, hour by hour, from what is in sight at the hour's
+start on: so any hour can be computed without all hours before it. A service that goes on over the edge of two hours
+does not have to be acquired again.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from perigrid.mesh.geometry import Indices
+from perigrid.sky.frames import Floats
+
+
+class Service(NamedTuple):
+    """Nodes `a` and `b` (indices, as its maker counts them) point at each other from `start_s` to `end_s`."""
+
+    a: int
+    b: int
+    start_s: float
+    end_s: float
+
+
+def acquired(now: Iterable[Service], before: Iterable[Service], acquire_s: float, low_s: float) -> list[Service]:
+    """The services of an hour that starts at `low_s`, each from when it is acquired; what is never acquired is left
+    out.
+
+    `before` are the services of the hour before, which those that start at `low_s` may continue.
+    """
+    running = {(one.a, one.b): one for one in before if one.end_s >= low_s}
+    found = []
+    for one in now:
+        start_s = one.start_s
+        earlier = running.get((one.a, one.b)) if start_s == low_s else None
+        if earlier is not None:
+            # The hour before had its own start in turn; what began there has been acquired long ago or is about to.
+            start_s = max(low_s, earlier.start_s + acquire_s)
+        elif low_s > 0.0 or start_s > 0.0:
+            start_s += acquire_s
+        if start_s < one.end_s:
+            found.append(one._replace(start_s=start_s))
+    return found
+
+
+def rows_of(services: list[Service], pairs: Indices | None = None) -> tuple[Indices, Indices, Floats]:
+    """Pairs [P, 2] sorted, offsets [P + 1] and intervals [K, 2] of services; with `pairs` given, one row for each of
+    those, in their order, which has to be sorted.
+    """
+    keys = np.array([(one.a, one.b) for one in services], np.int64).reshape(-1, 2)
+    times = np.array([(one.start_s, one.end_s) for one in services]).reshape(-1, 2)
+    order = np.lexsort((times[:, 0], keys[:, 1], keys[:, 0]))
+    keys, times = keys[order], times[order]
+    if pairs is None:
+        pairs = np.unique(keys, axis=0)
+    width = int(max(pairs.max(initial=0), keys.max(initial=0))) + 1
+    rows = np.searchsorted(pairs[:, 0] * width + pairs[:, 1], keys[:, 0] * width + keys[:, 1])
+    return pairs, offsets_of(rows, len(pairs)), times
+
+
+def offsets_of(rows: Indices, count: int) -> Indices:
+    """Offsets [count + 1] of sorted row numbers [K]."""
+    return np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=count))]).astype(np.int64)
