@@ -3,8 +3,9 @@
 import pytest
 
 from perigrid.errors import ScenarioError, UsageError
+from perigrid.mesh.routes import reachable
 from perigrid.mesh.topology import Link, LinkKind, Mesh
-from perigrid.scenario.model import Fault, Shell
+from perigrid.scenario.model import Fault, LaserPair, Shell
 from perigrid.scenario.presets import preset_scenario
 from perigrid.units import NodeId
 from tests.mesh.worlds import shell, world
@@ -125,3 +126,35 @@ def test_presets_have_the_lasers_that_their_pattern_says(name: str, lasers: int)
 def test_names_widen_with_the_number_of_satellites() -> None:
     many = Shell(name="m", altitude_km=550, inclination_deg=53, planes=10, sats_per_plane=10)
     assert Mesh(world(many)).names[0] == "sat-001"
+
+
+@pytest.mark.parametrize(
+    ("planes", "slots", "phasing", "complete"),
+    [(72, 22, 0.5, True), (72, 22, 0.0, True), (34, 34, 0.5, True), (72, 22, 45 / 72, False), (7, 9, 0.0, False)],
+)
+def test_the_motif_gives_each_satellite_three_lasers_at_most(
+    planes: int, slots: int, phasing: float, complete: bool
+) -> None:
+    mesh = Mesh(
+        world(shell(planes=planes, sats_per_plane=slots, raan_spread_deg=360.0, phasing=phasing, topology="motif"))
+    )
+    degrees = [len(mesh.laser_neighbours(satellite)) for satellite in mesh.satellite_ids]
+    assert max(degrees) == 3
+    assert min(degrees) >= 2
+    if complete:
+        assert set(degrees) == {3}
+    assert degrees.count(3) > 0.8 * len(degrees)
+    grid = Mesh(
+        world(shell(planes=planes, sats_per_plane=slots, raan_spread_deg=360.0, phasing=phasing, topology="grid"))
+    )
+    assert set(mesh.lasers) < set(grid.lasers)
+    assert len(reachable(NodeId(0), mesh.lasers)) == len(degrees)
+
+
+def test_explicit_lasers_that_cannot_be_are_refused() -> None:
+    for a, b in (("sat-01", "sat-01"), ("sat-01", "Svalbard"), ("sat-01", "sat-99")):
+        with pytest.raises(ScenarioError, match=r"laser\.0"):
+            Mesh(world(shell(), laser_pairs=(LaserPair(a=a, b=b),)))
+    joined = Mesh(world(shell(), laser_pairs=(LaserPair(a="SAT-07", b="sat-01"),)))
+    assert NodeId(6) in joined.laser_neighbours(NodeId(0))
+    assert len(joined.lasers) == 13

@@ -51,5 +51,5 @@ def planned(scenario: Scenario, hours: int = 1) -> ContactPlan:
     mesh = Mesh(scenario)
     plan = ContactPlan(scenario, mesh)
     for index in range(hours):
-        plan.add(compute_segment(scenario, mesh, index))
+        plan.add(compute_segment(scenario, mesh, index, plan.last_segment()))
     return plan

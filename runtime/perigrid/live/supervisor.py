@@ -277,7 +277,7 @@ class Supervisor:
         if self.clock.now_s() + PLAN_AHEAD * self.plan.segment_s < self.plan.horizon_s:
             return
         index = self.plan.segment_count
-        segment = compute_segment(self.config.scenario, self.constellation.mesh, index)
+        segment = compute_segment(self.config.scenario, self.constellation.mesh, index, self.plan.last_segment())
         path = segment_path(self.folder, index)
         part = path.with_name(path.name + ".part")
         part.write_bytes(segment.to_bytes())

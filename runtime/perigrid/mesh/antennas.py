@@ -13,7 +13,7 @@ every new pointing costs acquisition.
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from perigrid.mesh.services import Service
 from perigrid.scenario.model import AntennaPolicy
@@ -34,12 +34,19 @@ class Antennas:
         self._served_until_s: dict[int, float] = {}
         self._last = -1
 
-    def serve(self, passes: list[tuple[float, float, int]]) -> list[Service]:
-        """Services out of passes (rise_s, set_s, satellite) cut to the hour, in the order of their starts."""
+    def serve(self, passes: list[tuple[float, float, int]], held: Set[int] = frozenset()) -> list[Service]:
+        """Services out of passes (rise_s, set_s, satellite) cut to the hour, in the order of their starts.
+
+        `held` are satellites that are being served as the hour starts, and go on to be.
+        """
         coming = sorted(passes)
+        going_on = [one for one in coming if one[0] == self._low_s and one[2] in held][: self._count]
+        services = [Service(one[2], self._station, one[0], one[1]) for one in going_on]
+        self._served_until_s = {one.a: one.end_s for one in services}
+        coming = [one for one in coming if one not in going_on]
         waiting: list[tuple[float, float, int]] = []
-        free_at_s = [self._low_s] * self._count
-        services: list[Service] = []
+        free_at_s = [one.end_s for one in services] + [self._low_s] * (self._count - len(services))
+        heapq.heapify(free_at_s)
         while coming or waiting:
             # The next moment at which an antenna is free and someone is in sight.
             now_s = free_at_s[0]

@@ -5,6 +5,8 @@ Lasers that always point at the same satellite are up while they see each other 
 acquisition is taken off the start (`services.py`). What is in contact at the epoch counts as acquired.
 """
 
+from collections.abc import Set
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,21 +19,26 @@ from perigrid.mesh.segment import KNOT_S, KNOTS, SEGMENT_S, Segment, segment_sta
 from perigrid.mesh.services import Service, acquired, offsets_of, rows_of
 from perigrid.mesh.sight import CHUNK_STEPS, STEP_S, Sights, laser_sights, radio_sights
 from perigrid.mesh.topology import Mesh
-from perigrid.scenario.model import GroundLink, Scenario, Station
+from perigrid.scenario.model import Scenario, Station
 from perigrid.sky.frames import Floats
+from perigrid.units import NodeId
 
 MAX_LINKS = 1_000_000
 """More links than that in one hour would be half a gigabyte of plan."""
 
 
-def compute_segment(scenario: Scenario, mesh: Mesh, index: int) -> Segment:
+def compute_segment(scenario: Scenario, mesh: Mesh, index: int, before: Segment | None = None) -> Segment:
     """The contacts of hour `index` (0 starts at the epoch) of a scenario.
 
-    Pure and deterministic: every caller gets the same segment on the same kind of machine. ScenarioError where more
-    links meet than a plan can hold.
+    Pure and deterministic: every caller gets the same segment on the same kind of machine. Where terminals or
+    antennas choose their partners an hour goes on with what the one `before` it held; without that the hours from the
+    epoch on are computed first. ScenarioError where more links meet than a plan can hold.
     """
+    if before is None and index > 0 and chooses(scenario):
+        for earlier in range(index):
+            before = compute_segment(scenario, mesh, earlier, before)
     geometry = Geometry.of(scenario, mesh)
-    hour = _Hour(scenario, mesh, geometry, index)
+    hour = _Hour(scenario, mesh, geometry, index, _held(before) if chooses(scenario) else frozenset())
     fixed, fixed_offsets, fixed_intervals = hour.fixed_lasers()
     roaming, roaming_offsets, roaming_intervals = rows_of(hour.roaming_lasers())
     radio, radio_offsets, radio_intervals = rows_of(hour.ground_links())
@@ -61,16 +68,36 @@ def compute_segment(scenario: Scenario, mesh: Mesh, index: int) -> Segment:
     )
 
 
-class _Hour:
-    """One hour of a scenario, and as much of the hour before as acquisitions under way ask for."""
+def chooses(scenario: Scenario) -> bool:
+    """Whether any terminal or antenna has to choose whom it points at."""
+    topologies = [shell.topology for shell in scenario.shells] + [one.topology for one in scenario.catalogues]
+    return "nearest" in topologies or any(station.antennas is not None for station in scenario.stations)
 
-    def __init__(self, scenario: Scenario, mesh: Mesh, geometry: Geometry, index: int) -> None:
+
+def _held(before: Segment | None) -> frozenset[tuple[int, int]]:
+    """Pairs of nodes that are up at a segment's last moment."""
+    if before is None:
+        return frozenset()
+    rows = np.repeat(np.arange(len(before.pairs)), np.diff(before.offsets))
+    last = rows[before.intervals[:, 1] == before.end_s]
+    return frozenset((a, b) for a, b in before.pairs[last].tolist())
+
+
+class _Hour:
+    """One hour of a scenario, and as much of the hour before as acquisitions under way ask for.
+
+    `held` are pairs of nodes that were up as the hour before ended.
+    """
+
+    def __init__(
+        self, scenario: Scenario, mesh: Mesh, geometry: Geometry, index: int, held: Set[tuple[int, int]]
+    ) -> None:
+        self._held = held
         self._scenario = scenario
         self._mesh = mesh
         self._geometry = geometry
         self._low_s = segment_start_s(index, geometry.orbit_rate)
         self._high_s = segment_start_s(index + 1, geometry.orbit_rate)
-        self._before_s = segment_start_s(max(0, index - 1), geometry.orbit_rate)
 
     def fixed_lasers(self) -> tuple[Indices, Indices, Floats]:
         """Pairs, offsets and intervals of the lasers that always point at the same satellite, up or not."""
@@ -86,23 +113,22 @@ class _Hour:
         """Services among satellites that seek the nearest, from when they are acquired."""
         roaming, found = np.array(self._mesh.roaming, np.int64), []
         used = np.bincount([end for link in self._mesh.lasers for end in (link.a, link.b)], minlength=len(roaming))
+        flying = sorted(pair for pair in self._held if self._mesh.is_satellite(NodeId(pair[1])))
+        fixed = {(link.a, link.b) for link in self._mesh.lasers}
         for group in np.unique(roaming[roaming >= 0]).tolist():
             members = np.flatnonzero(roaming == group)
             free = np.maximum(0, self._mesh.terminals - used[members])
-            before = []
-            if self._low_s > 0.0:
-                before = nearest_services(self._geometry, members, free, self._before_s, self._low_s)
-            now = nearest_services(self._geometry, members, free, self._low_s, self._high_s)
-            found += acquired(now, before, self._scenario.lasers.acquire_s, self._low_s)
+            chosen = (roaming[a] == group == roaming[b] and (a, b) not in fixed for a, b in flying)
+            held = np.array([pair for pair, mine in zip(flying, chosen, strict=True) if mine], np.int64).reshape(-1, 2)
+            now = nearest_services(self._geometry, members, free, held, self._low_s, self._high_s)
+            found += acquired(now, self._held, self._scenario.lasers.acquire_s, self._low_s)
         return found
 
     def ground_links(self) -> list[Service]:
         """Services of satellites (index) by stations (index), from when they are acquired."""
         stations = self._scenario.stations
-        budget = any(station.antennas is not None for station in stations)
         longest_s = max((link_of(self._scenario, station).acquire_s for station in stations), default=0.0)
-        from_s = self._before_s if budget else self._looked_from_s(longest_s)
-        pairs, sights = radio_sights(self._geometry, from_s, self._high_s)
+        pairs, sights = radio_sights(self._geometry, self._looked_from_s(longest_s), self._high_s)
         found: list[Service] = []
         for number, station in enumerate(stations):
             mine = np.flatnonzero(pairs[sights.row, 1] == number)
@@ -117,19 +143,19 @@ class _Hour:
             start_s = np.maximum(sights.start_s + np.where(sights.began, 0.0, link.acquire_s), self._low_s)
             rows = zip(sights.row.tolist(), start_s.tolist(), sights.end_s.tolist(), strict=True)
             return [Service(satellite, number, start, end) for satellite, start, end in rows if start < end]
-        before = []
-        if self._low_s > 0.0:
-            before = self._serve(number, station, link, sights.within(self._before_s, self._low_s), self._before_s)
-        now = self._serve(number, station, link, sights.within(self._low_s, self._high_s), self._low_s)
-        return acquired(now, before, link.acquire_s, self._low_s)
 
-    def _serve(self, number: int, station: Station, link: GroundLink, sights: Sights, low_s: float) -> list[Service]:
         def height(satellites: list[int], t_s: float) -> list[float]:
             pairs = np.array([(satellite, number) for satellite in satellites], np.int64)
             return self._geometry.radio_margin_at(pairs, np.full(len(pairs), t_s)).tolist()  # type: ignore[no-any-return]
 
+        sights = sights.within(self._low_s, self._high_s)
         passes = list(zip(sights.start_s.tolist(), sights.end_s.tolist(), sights.row.tolist(), strict=True))
-        return Antennas(number, station.antennas or 1, link.policy, low_s, height).serve(passes)
+        node = self._mesh.satellite_count + number
+        held = frozenset((a, number) for a, b in self._held if b == node)
+        services = Antennas(number, station.antennas, link.policy, self._low_s, height).serve(
+            passes, {satellite for satellite, _ in held}
+        )
+        return acquired(services, held, link.acquire_s, self._low_s)
 
     def _looked_from_s(self, acquire_s: float) -> float:
         """As long before the hour as an acquisition under way at its start may have begun."""

@@ -4,6 +4,7 @@ A segment of the contact plan with its rows named by links, and searched by arra
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,16 @@ from perigrid.units import NodeId
 
 PAIR_BASE = 1 << 32
 """More than any node id, so that two ids make one number."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contacts:
+    """K planned contacts, sorted by start and ends: `ends` [K, 2], `kind` [K], sky times `start_s`, `end_s` [K]."""
+
+    ends: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.int64]
+    start_s: npt.NDArray[np.float64]
+    end_s: npt.NDArray[np.float64]
 
 
 class Hour:
@@ -67,8 +78,32 @@ class Hour:
         knots = self.segment.squared_km2[rows[:, None], columns].astype(np.float64)
         return np.asarray(np.sqrt(np.maximum(squared_at(knots, np.asarray(position - step)), 0.0)))
 
+    def contacts(self) -> Contacts:
+        """The hour's contacts, in the order of its rows, cut at its edges."""
+        kind = np.where(self.rows < self.segment.lasers, int(LinkKind.LASER), int(LinkKind.RADIO))
+        times = self.segment.intervals
+        return Contacts(self.ends[self.rows], kind, times[:, 0], times[:, 1])
+
     def links_at_edge(self, column: int) -> set[Link]:
         """Links that are up at the segment's first moment (column 0) or up to its last (column 1)."""
         edge_s = (self.start_s, math.inf)[column]
         rows = self.rows[self.intervals[:, column] == edge_s]
         return {self.links[row] for row in rows.tolist()}
+
+
+def joined(hours: list[Contacts], low_s: float, high_s: float) -> Contacts:
+    """The contacts of consecutive hours that overlap [low_s, high_s], those that touch made one."""
+    ends = np.concatenate([hour.ends for hour in hours])
+    kind = np.concatenate([hour.kind for hour in hours])
+    start_s = np.concatenate([hour.start_s for hour in hours])
+    end_s = np.concatenate([hour.end_s for hour in hours])
+    order = np.lexsort((start_s, ends[:, 1], ends[:, 0]))
+    ends, kind, start_s, end_s = ends[order], kind[order], start_s[order], end_s[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (ends[1:] != ends[:-1]).any(axis=1) | (start_s[1:] > end_s[:-1])
+    heads = np.flatnonzero(new)
+    tails = np.append(heads[1:], len(order))[: len(heads)] - 1
+    ends, kind, start_s, end_s = ends[heads], kind[heads], start_s[heads], end_s[tails]
+    kept = np.flatnonzero((start_s <= high_s) & (end_s > low_s))
+    kept = kept[np.lexsort((ends[kept, 1], ends[kept, 0], start_s[kept]))]
+    return Contacts(ends[kept], kind[kept], start_s[kept], end_s[kept])

@@ -7,6 +7,7 @@ add a segment first: to answer with the last known state would be a lie.
 """
 
 import math
+import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from perigrid.errors import Bug, ScenarioError
 from perigrid.mesh.contacts import compute_segment
-from perigrid.mesh.hour import Hour
+from perigrid.mesh.hour import Contacts, Hour, joined
 from perigrid.mesh.rates import Rates
 from perigrid.mesh.segment import KNOT_S, PLAN_VERSION, SEGMENT_S, STEPS, Segment, segment_start_s
 from perigrid.mesh.topology import Link, LinkKind, Mesh
@@ -38,6 +39,8 @@ __all__ = [
     "compute_segment",
     "ground_contact",
 ]
+
+_FOUR_KNOTS = struct.Struct("<4f")
 
 MAX_SEGMENTS = 24 * 366
 """A plan holds a year at most."""
@@ -79,19 +82,6 @@ class Edges:
     links: tuple[Link, ...]
     ends: npt.NDArray[np.int64]
     delay_s: npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Contacts:
-    """K planned contacts, sorted by start: `ends` [K, 2], `kind` [K] and the sky times `start_s`, `end_s` [K].
-
-    One that lasts over the edge of an hour is one contact; one that is still up on the horizon ends there.
-    """
-
-    ends: npt.NDArray[np.int64]
-    kind: npt.NDArray[np.int64]
-    start_s: npt.NDArray[np.float64]
-    end_s: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +158,10 @@ class ContactPlan:
         """The links with that node at one end."""
         return self._links_of.get(node, ())
 
+    def last_segment(self) -> Segment | None:
+        """The segment that was added last."""
+        return self._hours[-1].segment if self._hours else None
+
     def add(self, segment: Segment) -> None:
         """Lengthen the plan by its next hour; ScenarioError where the segment belongs elsewhere."""
         if segment.digest != self._digest:
@@ -202,7 +196,7 @@ class ContactPlan:
             return _UNKNOWN
         # Lagrange's cubic through the four knots around; `squared_at` is the same for arrays.
         u = position - (hour * STEPS + step)
-        before, here, after, later = knots_km2[step : step + 4]
+        before, here, after, later = _FOUR_KNOTS.unpack_from(knots_km2, 4 * step)
         ahead, back = u + 1, u - 2
         side = u * (u - 1) / 6
         squared_km2 = ahead * side * later - back * side * before + ahead * back / 2 * ((u - 1) * here - u * after)
@@ -289,29 +283,21 @@ class ContactPlan:
         )
 
     def contacts(self, low_s: float, high_s: float) -> Contacts:
-        """Contacts that overlap [low_s, high_s] at their full length, fibres included (they last for ever)."""
+        """Contacts that overlap [low_s, high_s]; a contact that lasts over the edges of hours is one.
+
+        Those that reach beyond the hours that the window touches are cut at their edges. Fibres are not among them.
+        """
         self.check_known(low_s)
         self.check_known(high_s)
-        links: list[Link] = []
-        times: list[tuple[float, float]] = []
-        for link in sorted(self.links_up_during(low_s, high_s)):
-            edges_s = [0.0, math.inf] if link.kind == LinkKind.FIBRE else self._known_track(link).edges_s
-            for start_s, end_s in zip(edges_s[::2], [*edges_s[1::2], self.horizon_s], strict=False):
-                if start_s <= high_s and end_s > low_s:
-                    links.append(link)
-                    times.append((start_s, end_s))
-        order = sorted(range(len(links)), key=lambda row: (times[row], links[row]))
-        table = np.array([tuple(links[row]) for row in order], np.int64).reshape(-1, 3)
-        spans = np.array([times[row] for row in order]).reshape(-1, 2)
-        return Contacts(table[:, :2], table[:, 2], spans[:, 0], spans[:, 1])
+        first, last = self._number(low_s), self._number(high_s)
+        return joined([hour.contacts() for hour in self._hours[first : last + 1]], low_s, high_s)
 
     def links_up_during(self, low_s: float, high_s: float) -> set[Link]:
         """All links that are up at some moment of [low_s, high_s], fibres included."""
         found = set(self._fibres)
         self.check_known(low_s)
         self.check_known(high_s)
-        first, last = int(low_s // self._segment_s), min(int(high_s // self._segment_s), len(self._hours) - 1)
-        for number in range(first, last + 1):
+        for number in range(self._number(low_s), self._number(high_s) + 1):
             hour = self._hours[number]
             found.update(hour.links[row] for row in hour.rows_up_during(low_s, high_s).tolist())
         return found
@@ -336,7 +322,10 @@ class ContactPlan:
     def _hour(self, t_s: float) -> Hour:
         """The hour that a time falls into; the horizon itself belongs to the last."""
         self.check_known(t_s)
-        return self._hours[min(int(t_s // self._segment_s), len(self._hours) - 1)]
+        return self._hours[self._number(t_s)]
+
+    def _number(self, t_s: float) -> int:
+        return min(int(t_s // self._segment_s), len(self._hours) - 1)
 
     def _last_knot(self, t_s: float) -> tuple[int, int]:
         """Hour and step of the horizon itself; any other time that comes here is outside of the plan."""
@@ -364,7 +353,7 @@ class ContactPlan:
                 continue
             met = True
             segment = hour.segment
-            knots_km2.append(memoryview(segment.squared_km2[row]))
+            knots_km2.append(memoryview(segment.squared_km2[row]).cast("B"))
             for start_s, end_s in segment.intervals[segment.offsets[row] : segment.offsets[row + 1]].tolist():
                 _extend(edges_s, start_s, end_s)
         if not met and not self.mesh.can_be(link):

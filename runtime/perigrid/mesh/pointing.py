@@ -23,22 +23,27 @@ CANDIDATES = 16
 """A satellite considers at most this many of the others, the nearest ones."""
 
 
-def nearest_services(geometry: Geometry, members: Indices, free: Indices, low_s: float, high_s: float) -> list[Service]:
-    """Services among the satellites `members` [M], sorted, that have `free` [M] terminals to point, over an hour."""
-    pointing = _Pointing(geometry, members, free)
+def nearest_services(
+    geometry: Geometry, members: Indices, free: Indices, held: Indices, low_s: float, high_s: float
+) -> list[Service]:
+    """Services among the satellites `members` [M], sorted, that have `free` [M] terminals to point, over an hour.
+
+    `held` [H, 2] are pairs of satellites that point at each other as the hour starts.
+    """
+    pointing = _Pointing(geometry, members, free, np.searchsorted(members, held), low_s)
     return list(pointing.over(low_s, high_s))
 
 
 class _Pointing:
     """The pairs that a group holds, as it goes from look to look."""
 
-    def __init__(self, geometry: Geometry, members: Indices, free: Indices) -> None:
+    def __init__(self, geometry: Geometry, members: Indices, free: Indices, held: Indices, now_s: float) -> None:
         self._geometry = geometry
         self._members = members
-        self._free = free.copy()
-        self._pairs = np.empty((0, 2), np.int64)
+        self._free = free - np.bincount(held.ravel(), minlength=len(members))
+        self._pairs = held
         """Held pairs, as indices into the members."""
-        self._since_s = np.empty(0)
+        self._since_s = np.full(len(held), now_s)
 
     def over(self, low_s: float, high_s: float) -> Iterator[Service]:
         step_s = STEP_S / self._geometry.orbit_rate

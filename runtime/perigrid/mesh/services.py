@@ -3,12 +3,11 @@
 A service is a stretch of time in which two ends point at each other. Before it carries anything both have to slew and
 find each other: acquisition is taken off its start. What was being served at the epoch counts as acquired.
 
-Whoever has fewer terminals than partners in sight makes a plan, hour by hour, from what is in sight at the hour's
-start on: so any hour can be computed without all hours before it. A service that goes on over the edge of two hours
-does not have to be acquired again.
+Whoever has fewer terminals than partners in sight chooses, and goes on with what it holds at the end of an hour in
+the next one; that does not have to be acquired again. What is being acquired on the very edge of two hours starts anew.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -26,22 +25,16 @@ class Service(NamedTuple):
     end_s: float
 
 
-def acquired(now: Iterable[Service], before: Iterable[Service], acquire_s: float, low_s: float) -> list[Service]:
+def acquired(services: Iterable[Service], held: Set[tuple[int, int]], acquire_s: float, low_s: float) -> list[Service]:
     """The services of an hour that starts at `low_s`, each from when it is acquired; what is never acquired is left
     out.
 
-    `before` are the services of the hour before, which those that start at `low_s` may continue.
+    `held` are the pairs (a, b) that were up at the end of the hour before. All is held at the epoch.
     """
-    running = {(one.a, one.b): one for one in before if one.end_s >= low_s}
     found = []
-    for one in now:
-        start_s = one.start_s
-        earlier = running.get((one.a, one.b)) if start_s == low_s else None
-        if earlier is not None:
-            # The hour before had its own start in turn; what began there has been acquired long ago or is about to.
-            start_s = max(low_s, earlier.start_s + acquire_s)
-        elif low_s > 0.0 or start_s > 0.0:
-            start_s += acquire_s
+    for one in services:
+        goes_on = one.start_s == low_s and (low_s == 0.0 or (one.a, one.b) in held)
+        start_s = one.start_s if goes_on else one.start_s + acquire_s
         if start_s < one.end_s:
             found.append(one._replace(start_s=start_s))
     return found
