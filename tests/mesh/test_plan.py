@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.scenario.model import Lasers, Scenario
 from perigrid.scenario.presets import preset_scenario
 from perigrid.sky.frames import earth_angle_rad, eci_to_ecef, sidereal_angle_rad
-from perigrid.sky.stations import Sites, elevation_deg
+from perigrid.sky.stations import Sites, elevation_deg, topocentric
 from perigrid.sky.walker import Walker
 from perigrid.units import EARTH_RADIUS_KM, FIBRE_KM_S, LIGHT_KM_S, NodeId
 from tests.mesh.worlds import SANYA, SVALBARD, planned, shell, world
@@ -312,6 +313,29 @@ def test_a_link_that_cannot_be_is_a_bug_and_one_that_never_meets_is_down() -> No
     never = plan.state(plan.mesh.link_between(NodeId(0), NodeId(12)), 100.0)
     assert (never.up, never.rate_bps, never.delay_s) == (False, 0.0, math.inf)
     assert ground_contact(plan, 0.0).next_s is None
+
+
+def test_a_skyline_hides_what_is_behind_it() -> None:
+    # The eastern half of the sky is walled up to 60 degrees.
+    walled = msgspec.structs.replace(
+        SVALBARD, name="Walled", mask_deg=((0.0, 0.0), (0.1, 60.0), (179.9, 60.0), (180.0, 0.0), (359.9, 0.0))
+    )
+    scenario = world(shell(), stations=(SVALBARD, walled))
+    plan = planned(scenario, hours=6)
+    sites = Sites.from_stations(scenario.stations)
+    hidden = 0
+    for t_s in range(0, 6 * 3600, 40):
+        azimuth, height, _ = topocentric(places(scenario, float(t_s)), sites)
+        for satellite in range(12):
+            links = [plan.mesh.link_between(NodeId(satellite), NodeId(12 + number)) for number in (0, 1)]
+            free, behind = (plan.state(link, float(t_s)).up for link in links)
+            east = 0.5 < azimuth[satellite, 0] < 179.5
+            west = 180.5 < azimuth[satellite, 0] < 359.5
+            if free and (east or west):
+                assert behind == (west or height[satellite, 0] > 60.0)
+                hidden += not behind
+            assert free or not behind
+    assert hidden > 20
 
 
 def test_three_body_has_the_ground_from_the_start() -> None:

@@ -20,7 +20,7 @@ from perigrid.mesh.topology import Mesh
 from perigrid.scenario.model import Scenario
 from perigrid.sky.fleet import Fleet
 from perigrid.sky.frames import Floats, earth_angle_rad, eci_to_ecef, sidereal_angle_rad
-from perigrid.sky.stations import Sites, sine_and_slant_of_pairs, sine_elevation
+from perigrid.sky.stations import Sites, sine_elevation, sine_margin_of_pairs
 from perigrid.units import EARTH_RADIUS_KM
 
 Indices = npt.NDArray[np.int64]
@@ -112,8 +112,7 @@ class Geometry:
 
     def radio_margin(self, pairs: Indices, positions_ecef_km: Floats) -> Floats:
         """Margin [..., K] of pairs [K, 2] of satellite and station; the satellites are at ECEF [..., K, 3]."""
-        sine, _ = sine_and_slant_of_pairs(positions_ecef_km, self.sites, pairs[:, 1])
-        return np.asarray(sine - self.sites.sine_min[pairs[:, 1]])
+        return sine_margin_of_pairs(positions_ecef_km, self.sites, pairs[:, 1])
 
     def seen(self, positions_ecef_km: Floats) -> npt.NDArray[np.bool_]:
         """Whether satellites at [..., N, 3] may be high enough for each site at some azimuth [..., N, S]."""
