@@ -16,27 +16,29 @@ import msgspec
 from perigrid.app.scenarios import shipped_presets
 from perigrid.scenario import model
 from perigrid.scenario.bounds import BOUNDS, MAX_FAULTS, MAX_SATELLITES, MAX_STATIONS
-from perigrid.scenario.draft import GROUPS, SINGLE, Leaf
+from perigrid.scenario.draft import GROUPS, NOT_WRITTEN, SINGLE, Leaf
 from perigrid.scenario.load import parse
 from perigrid.scenario.presets import PRESET_KEYS, Presets
+from perigrid.scenario.walker import NOTATIONS
 
 PROVENANCE = """\
 Numbers carry their unit as the last word of their key. What a file gives has the provenance `user`; every other number
 says whether it was `sourced` (published), `computed`, `general` (common knowledge) or `assumed`, and a report repeats
 it. A list of tables replaces the preset's, but a shell or station with a known name takes the keys that it leaves out
-from the preset or the catalogue. Unknown keys are refused, with the nearest known one."""
+from the preset or the list that ships. Unknown keys are refused, with the nearest known one."""
 
 UNITS = {
     "km": "km",
     "deg": "degrees",
     "s": "s",
+    "h": "hours",
     "bps": "bit/s",
     "px": "pixels",
     "watts": "W",
 }
 """The last word of a key -> its unit."""
 
-SHARED_DEFAULTS = {"shell": "each_shell", "data": "each_data"}
+SHARED_DEFAULTS = {"shell": "each_shell", "station": "each_station", "data": "each_data"}
 """Lists of tables whose tables start from a table of the shipped defaults."""
 
 REQUIRED = "required"
@@ -46,11 +48,20 @@ TOP = {
     "name": ("text", "the preset's, else `scenario`", "The run's name, unless `--name` gives another."),
     "title": ("text", "the name", "What it is, for a reader."),
     "epoch": ("moment with its zone", "", "The moment of sky time 0: orbits are laid from it."),
+    "ut1_utc_s": ("number", "", "By how much the Earth is ahead of the clock; 0.1 s turns the equator by 46 m."),
+    "seed": ("whole number", "", "Starts everything that is left to chance in the sky: outages of lasers, clouds."),
     "models": ("list of text", "", "Models on every satellite: names that ship, or paths of .onnx files."),
-    "stations": ("list of text", "none", "Ground stations by their names in the catalogue that ships."),
+    "stations": ("list of text", "none", "Ground stations by their names in the list that ships."),
     "min_elevation_deg": ("number", "", "For stations that do not say their own."),
 }
 """Keys at the top of a file: type, default ("" where one ships), meaning."""
+
+NOTATION_MEANINGS = {
+    "walker_delta": "`i:t/p/f` in place of inclination, planes, satellites, spread and phasing: inclination in "
+    "degrees, satellites in all, planes, and phasing f from 0 to p - 1; planes are spread over 360 degrees.",
+    "walker_star": "The same, with planes spread over 180 degrees.",
+}
+"""Keys of a shell that stand in place of others: they have no field of their own."""
 
 MEANINGS: dict[str, dict[str, str]] = {
     "Shell": {
@@ -60,19 +71,33 @@ MEANINGS: dict[str, dict[str, str]] = {
         "planes": "Orbital planes.",
         "sats_per_plane": "Satellites in each plane, evenly spread.",
         "raan_deg": "Right ascension of the first plane's ascending node at the epoch.",
+        "ltan_h": "In place of `raan_deg`: local mean solar time at the first plane's ascending node.",
         "raan_spread_deg": "Angle over which the planes are spread: 360 is a Walker delta, 180 a star. "
         "With more than one plane it has to be stated.",
         "phasing": "By which fraction of a slot a plane is ahead of the one before; Walker's F / planes. "
         "With more than one plane it has to be stated.",
-        "topology": "`ring`: lasers to the satellites before and behind; `grid`: to the neighbouring planes too; "
-        "`none`: no lasers.",
+        "topology": "`ring`: lasers to the satellites before and behind; `grid`: to both neighbouring planes too; "
+        "`motif`: to one of them; `nearest`: to the nearest in view; `none`: no lasers.",
         "polar_cutoff_deg": "Latitude above which lasers between planes are off.",
     },
+    "Catalogue": {
+        "name": "Names the catalogue in messages and in provenance.",
+        "file": "OMM (JSON, CSV, XML, KVN) or TLE; from the scenario file's folder.",
+        "topology": "`nearest`: each free laser to the nearest satellite in view; `none`: the explicit ones alone.",
+        "first": "At most this many objects, in the file's order.",
+    },
+    "LaserPair": {"a": "A satellite by its name.", "b": "Another one."},
     "Station": {
-        "name": "Its name; with a name from the catalogue, what is left out comes from there.",
+        "name": "Its name; with a name from the list that ships, what is left out comes from there.",
         "latitude_deg": "North is positive.",
         "longitude_deg": "East is positive.",
         "min_elevation_deg": "It sees what stands this high above its horizon.",
+        "mask_deg": "Points of the skyline, `[[azimuth, elevation], ...]`, with rising azimuths from north over east; "
+        "straight lines join them.",
+        "antennas": "How many satellites it serves at once.",
+        "kind": "`optical` stations use `[optical_link]`, and clouds close them.",
+        "availability": "Of an optical station: the share of time without clouds; 0.65 where it is left out.",
+        "closure_s": "How long clouds close an optical station on average.",
         "provider": "Who runs it; the emulation does not use it.",
         "bands": "Radio bands; the emulation does not use it.",
     },
@@ -82,9 +107,19 @@ MEANINGS: dict[str, dict[str, str]] = {
         "grazing_altitude_km": "A beam must not dip below this height above the Earth.",
         "loss": "Probability that a frame is lost.",
         "max_range_km": "Longest link; line of sight alone where it is left out.",
+        "terminals": "Lasers that a satellite has; as many as its topology needs where it is left out.",
+        "full_rate_km": "Range up to which a link has its whole rate, which falls with the square of the range from "
+        "there; 1e6 is one rate at any range.",
+        "availability": "Share of time that a terminal holds its link; below 1 there are outages.",
+        "acquisitions_per_day": "Outages of a terminal in a day, after each of which the link is acquired again.",
+        "burst_share": "Share of the outages that come in bursts, to all terminals of a satellite together.",
     },
     "GroundLink": {
-        "rate_bps": "Rate of each direction of a radio link.",
+        "rate_bps": "Rate of the downlink.",
+        "uplink_bps": "Rate of the uplink; the downlink's where the file gives that alone.",
+        "full_rate_km": "Slant range up to which a link has its whole rate, which falls with the square of the range "
+        "from there; 1e6 is one rate at any range.",
+        "policy": "Whom an antenna serves next.",
         "acquire_s": "Time from a satellite's rise until the link carries frames.",
         "loss": "Probability that a frame is lost.",
     },
@@ -119,6 +154,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Clock": {
         "rate": "Emulated seconds a second of the wall; what this machine can keep, at most 1, where it is left out.",
         "mode": "`dilated`: an inference lasts its device's time; `free`: what it takes here, which is no latency.",
+        "orbit_rate": "Seconds of orbit a second of emulated time; delays stay those of the geometry.",
     },
 }
 
@@ -134,7 +170,8 @@ def page() -> str:
         *PROVENANCE.splitlines(),
         "",
         f"A scenario has at most {MAX_SATELLITES:,} satellites, {MAX_STATIONS} stations and {MAX_FAULTS:,} faults. "
-        "Satellites are `sat-01` and so on, shell by shell and plane by plane; the ground centre is `ground`.",
+        "Satellites are `sat-01` and so on, shell by shell and plane by plane; behind them come catalogued ones, by "
+        "their numbers, such as `25544`; the ground centre is `ground`.",
         "",
         "## At the top",
         "",
@@ -178,7 +215,8 @@ def _top_rows(presets: Presets) -> list[tuple[str, str, str, str]]:
 
 def _rows(key: str, kind: type[msgspec.Struct], presets: Presets) -> list[tuple[str, str, str, str]]:
     meanings = MEANINGS[kind.__name__]
-    fields = msgspec.structs.fields(kind)
+    unwritten = NOT_WRITTEN.get(kind.__name__, ())
+    fields = [field for field in msgspec.structs.fields(kind) if field.name not in unwritten]
     _agree(kind.__name__, {field.name for field in fields}, set(meanings))
     hints = get_type_hints(kind)
     shipped = presets.defaults.get(SHARED_DEFAULTS.get(key, key), {})
@@ -188,12 +226,17 @@ def _rows(key: str, kind: type[msgspec.Struct], presets: Presets) -> list[tuple[
         meaning = meanings[field.name] + (f" {_sentence(str(bound))}" if bound else "")
         default = _leaf(shipped[field.name]) if field.name in shipped else _own_default(kind, field)
         rows.append((field.name, _with_unit(_type(hints[field.name]), field.name), default, meaning))
+    if kind is model.Shell:
+        _agree("the notations of a shell", set(NOTATIONS), set(NOTATION_MEANINGS))
+        rows += [(name, "text", "none", meaning) for name, meaning in NOTATION_MEANINGS.items()]
     return rows
 
 
 def _own_default(kind: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> str:
     if field.name == "name" and kind in (model.Shell, model.Station):
         return f"`{kind.__name__.lower()}-1` and so on"
+    if kind is model.Catalogue and field.name == "name":
+        return "the file's, without its ending"
     if kind is model.Shell and field.name == "topology":
         return "`ring` with one plane, else `grid`"
     if kind is model.Station and field.name == "min_elevation_deg":

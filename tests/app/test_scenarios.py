@@ -14,6 +14,7 @@ from perigrid.app.scenarios import at_epoch, choose, demo_scenario, fit, is_file
 from perigrid.errors import MissingFile, ScenarioError
 from perigrid.live.models import ModelStore
 from perigrid.scenario.presets import preset_scenario
+from tests.scenario.element_texts import FIELDS, TLE, as_csv, as_json
 
 DARK_PROXY = "http://127.0.0.1:9"
 
@@ -27,7 +28,8 @@ def dark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("target", "file"), [("kuiper", False), ("mine.toml", True), ("./mine", True), ("a/b.toml", True)]
+    ("target", "file"),
+    [("kuiper", False), ("mine.toml", True), ("./mine", True), ("a/b.toml", True), ("gp.json", True), ("x.tle", True)],
 )
 def test_a_file_is_told_from_a_preset(target: str, file: bool) -> None:
     assert is_file(target) is file
@@ -111,3 +113,31 @@ def test_a_run_has_a_name_that_can_be_a_folder() -> None:
     assert run_name(scenario) == "three-body-12"
     assert run_name(msgspec.structs.replace(scenario, name="../Mein Netz ö/1")) == "Mein-Netz---1"
     assert run_name(msgspec.structs.replace(scenario, name="///")) == "run"
+
+
+@pytest.mark.parametrize(("name", "text"), [("sky.json", as_json(FIELDS)), ("sky.txt", TLE)])
+def test_a_file_of_element_sets_is_a_scenario(name: str, text: str, tmp_path: Path, dark: dict[str, str]) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    scenario = choose(str(path), dark, lambda _: None).scenario
+    assert scenario.name == "sky"
+    assert scenario.satellite_count == 1
+    assert "tinycloud" in scenario.models
+
+
+def test_a_catalogue_lies_beside_the_scenario_file(
+    tmp_path: Path, dark: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "near.csv").write_text(as_csv(FIELDS), encoding="utf-8")
+    file = tmp_path / "mine.toml"
+    text = 'preset = "three-body-12"\nepoch = 2026-01-03T00:00:00Z\n[[catalogue]]\nfile = "sets/near.csv"\n'
+    file.write_text(text, encoding="utf-8")
+    monkeypatch.chdir("/")
+    scenario = choose(str(file), dark, lambda _: None).scenario
+    assert scenario.satellite_names[-1] == "400000001"
+    with pytest.raises(ScenarioError, match=r"--epoch: epoch is 2027-01-01.*object 400000001"):
+        at_epoch(scenario, "2027-01-01T00:00:00Z")
+    file.write_text(text.replace("near", "far"), encoding="utf-8")
+    with pytest.raises(MissingFile, match=r"far\.csv cannot be read"):
+        choose(str(file), dark, lambda _: None)

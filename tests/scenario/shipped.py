@@ -16,11 +16,13 @@ PRESETS = parse_presets((ROOM / PRESETS_FILE).read_text(encoding="utf-8"), STATI
 
 def all_numbers(scenario: Scenario) -> list[str]:
     """Dotted keys of every number of a scenario, as its provenance should have them."""
-    parts = {key: getattr(scenario, key) for key in SINGLE}
+    parts = {key: getattr(scenario, key) for key in SINGLE if getattr(scenario, key) is not None}
     parts |= {f"shell.{shell.name}": shell for shell in scenario.shells}
     parts |= {f"station.{station.name}": station for station in scenario.stations}
+    parts |= {f"catalogue.{catalogue.name}": catalogue for catalogue in scenario.catalogues}
     parts |= {f"data.{source.label}": source for source in scenario.data}
-    return [found for key, part in parts.items() for found in _numbers(msgspec.structs.asdict(part), key)]
+    inner = [found for key, part in parts.items() for found in _numbers(msgspec.structs.asdict(part), key)]
+    return ["ut1_utc_s", "seed", *inner]
 
 
 def _numbers(value: object, key: str) -> list[str]:

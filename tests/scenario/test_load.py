@@ -109,7 +109,7 @@ def test_everything_else_a_file_can_say() -> None:
 
 MISTAKES = {
     'preset = "three-body-21"': ["my.toml", "three-body-12", "Known:", "iridium-next"],
-    BASE + "[lasser]\nrate_bps = 1": ["lasser", "'lasers'"],
+    BASE + "[lasser]\nrate_bps = 1": ["lasser", "'laser"],
     BASE + "[lasers]\nrate_bbs = 1": ["lasers.rate_bbs", "'rate_bps'"],
     BASE + "[lasers]\nrate_bps = -1": ["lasers.rate_bps is -1", "above 0"],
     BASE + "[lasers]\nrate_bps = nan": ["lasers.rate_bps is nan"],

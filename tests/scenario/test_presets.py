@@ -17,8 +17,14 @@ SATELLITES = {
     "kuiper-270": 270,
     "kuiper": 3236,
     "starlink-shell1": 1584,
+    "starlink-shell1-3lasers": 1584,
     "starlink-gen1": 4408,
     "iridium-next": 66,
+    "telesat-2020": 351,
+    "telesat-lightspeed-2025": 264,
+    "oneweb-gen1": 588,
+    "starcloud-1": 1,
+    "kepler-odc": 10,
     "spacex-ai1": 60,
 }
 
@@ -43,8 +49,9 @@ def test_a_preset_computes_on_this_machine_and_invents_no_fault(name: str) -> No
     assert scenario.faults == ()
     assert scenario.models == ("cloudmask", "tinycloud")
     assert scenario.preset == scenario.name == name
-    assert scenario.ground_link.rate_bps == 160e6
+    assert scenario.ground_link.rate_bps == 220e6
     assert scenario.provenance["ground_link.rate_bps"].kind == "sourced"
+    assert scenario.provenance["ground_link.full_rate_km"].kind == "computed"
 
 
 def test_presets_with_data_have_crops_of_one_scene() -> None:
@@ -91,5 +98,12 @@ def test_an_unknown_kind_of_provenance_is_refused() -> None:
 
 def test_groups_and_tables_cover_the_scenario() -> None:
     fields = {field.name for field in msgspec.structs.fields(Scenario)}
-    plural = {"shell": "shells", "station": "stations", "data": "data", "fault": "faults"}
+    plural = {
+        "shell": "shells",
+        "catalogue": "catalogues",
+        "laser": "laser_pairs",
+        "station": "stations",
+        "data": "data",
+        "fault": "faults",
+    }
     assert {*SINGLE, *(plural[key] for key in GROUPS)} <= fields

@@ -1,8 +1,9 @@
 """Which scenario does the user mean, and can this machine run it?
 
-A preset is named, a file ends in .toml or has a "/" in it. What a file asks for has to be there. A preset
-asks for the models and scenes that perigrid can fetch, not for what the user insists on, so here what is
-missing is left out or replaced, and a line says so.
+A preset is named; a file ends in .toml or as files of element sets do (.json, .csv, .xml, .kvn, .omm, .tle,
+.txt), or has a "/" in it. What a scenario file asks for has to be there. A preset, and a file of element
+sets alone, asks for the models and scenes that perigrid can fetch, not for what the user insists on, so here
+what is missing is left out or replaced, and a line says so.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from perigrid.errors import MissingFile, UsageError
 from perigrid.live.models import ModelStore, default_cache
 from perigrid.live.scenes import SceneSearch, load_scene
 from perigrid.scenario.draft import utc
-from perigrid.scenario.load import parse
+from perigrid.scenario.elements import read_elements
+from perigrid.scenario.load import parse, scenario_of_elements
 from perigrid.scenario.model import DataSource, Provenance, Scenario
 from perigrid.scenario.presets import (
     PRESETS_FILE,
@@ -30,6 +32,7 @@ from perigrid.scenario.presets import (
     parse_presets,
     preset_scenario,
 )
+from perigrid.scenario.whole import check_epoch
 
 DEMO_FILE = "demo.toml"
 
@@ -38,6 +41,12 @@ PACKAGED_SCENE = "spyndex"
 
 MAX_FILE_BYTES = 16_000_000
 """A larger scenario file is not read."""
+
+MAX_ELEMENTS_BYTES = 128_000_000
+"""A larger file of element sets is not read."""
+
+ELEMENTS_SUFFIXES = (".json", ".csv", ".xml", ".kvn", ".omm", ".tle", ".txt")
+"""How files of element sets end; which format they have is seen in their content."""
 
 Say = Callable[[str], None]
 """Takes one line on what is going on."""
@@ -62,7 +71,7 @@ def shipped_presets() -> Presets:
 
 def is_file(target: str) -> bool:
     """Whether a user's word for a scenario means a file, not a preset."""
-    return target.endswith(".toml") or "/" in target
+    return target.endswith((".toml", *ELEMENTS_SUFFIXES)) or "/" in target
 
 
 def choose(target: str, environment: Mapping[str, str], say: Say) -> Chosen:
@@ -71,10 +80,24 @@ def choose(target: str, environment: Mapping[str, str], say: Say) -> Chosen:
     ScenarioError for an unknown preset or a file that says something wrong, MissingFile where a file, a model
     or a scene is not there.
     """
-    presets = shipped_presets()
     if is_file(target):
-        return Chosen(parse(read_text(Path(target)), target, presets))
-    return fit(preset_scenario(target, presets), environment, say)
+        return from_file(Path(target), environment, say)
+    return fit(preset_scenario(target, shipped_presets()), environment, say)
+
+
+def from_file(path: Path, environment: Mapping[str, str], say: Say) -> Chosen:
+    """The scenario of a scenario file, whose catalogues lie beside it, or of a file of element sets alone.
+
+    Raises as `choose` does.
+    """
+    if path.suffix in ELEMENTS_SUFFIXES:
+        elements = read_elements(read_text(path, MAX_ELEMENTS_BYTES, "a file of element sets"), str(path))
+        return fit(scenario_of_elements(elements, path.stem, str(path), shipped_presets()), environment, say)
+
+    def beside(file: str) -> str:
+        return read_text(path.parent / file, MAX_ELEMENTS_BYTES, "a file of element sets", f"the folder of {path}")
+
+    return Chosen(parse(read_text(path), str(path), shipped_presets(), beside))
 
 
 def demo_scenario(environment: Mapping[str, str], say: Say) -> Chosen:
@@ -86,19 +109,21 @@ def demo_scenario(environment: Mapping[str, str], say: Say) -> Chosen:
     return chosen
 
 
-def read_text(path: Path) -> str:
+def read_text(
+    path: Path, max_bytes: int = MAX_FILE_BYTES, noun: str = "a TOML file", start: str = "the current folder"
+) -> str:
     """A user's file as text; MissingFile where there is none, UsageError where it is none of text."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise UsageError(f"{path} is larger than {MAX_FILE_BYTES} bytes; name a TOML file.")
+            content = file.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise UsageError(f"{path} is larger than {max_bytes} bytes; name {noun}.")
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not text in UTF-8 ({error}); name a TOML file.") from error
+        raise UsageError(f"{path} is not text in UTF-8 ({error}); name {noun}.") from error
     except OSError as error:
         raise MissingFile(
-            f"{path} cannot be read ({error.strerror}); check the path, which is relative to the current folder."
+            f"{path} cannot be read ({error.strerror}); check the path, which is relative to {start}."
         ) from error
 
 
@@ -130,9 +155,13 @@ def fit(scenario: Scenario, environment: Mapping[str, str], say: Say) -> Chosen:
 
 
 def at_epoch(scenario: Scenario, epoch: str) -> Scenario:
-    """The scenario with another epoch, an ISO 8601 moment with its zone; ScenarioError where it is none."""
+    """The scenario with another epoch, an ISO 8601 moment with its zone; ScenarioError where it is none, or too far
+    from the elements of a catalogued satellite.
+    """
     provenance = {**scenario.provenance, "epoch": Provenance(kind="user", source="--epoch")}
-    return msgspec.structs.replace(scenario, epoch=utc(epoch, "--epoch"), provenance=provenance)
+    moved = msgspec.structs.replace(scenario, epoch=utc(epoch, "--epoch"), provenance=provenance)
+    check_epoch(moved, "--epoch")
+    return moved
 
 
 def utc_at(epoch: datetime, sky_s: float) -> str:

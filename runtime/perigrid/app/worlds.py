@@ -18,13 +18,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from perigrid.app.scenarios import Chosen, Say, at_epoch, fit, is_file, model_store, read_text, shipped_presets
+from perigrid.app.scenarios import Chosen, Say, at_epoch, fit, from_file, is_file, model_store, shipped_presets
 from perigrid.errors import DataError
 from perigrid.live.scenes import SceneSearch
-from perigrid.scenario.bounds import check_whole
-from perigrid.scenario.load import parse
+from perigrid.scenario.bounds import BOUNDS, check_number
 from perigrid.scenario.model import DataSource, Provenance, Scenario
 from perigrid.scenario.presets import preset_scenario
+from perigrid.scenario.whole import check_whole
 
 DEFAULT_WORLD = "three-body-12"
 """The preset that own work runs on where nothing else is said."""
@@ -36,6 +36,9 @@ DATA_SUFFIXES = (".npy", ".npz")
 MODEL_SUFFIX = ".onnx"
 DIGEST_LETTERS = 12
 """Letters of its digest in the name of an array that has no file."""
+
+ORBIT_RATE = "clock.orbit_rate"
+"""How fast the sky turns, by its dotted name in a scenario."""
 
 Model = str | Path
 """A model's name, or the path of an .onnx file."""
@@ -51,6 +54,7 @@ class Wanted:
     models: Sequence[str] | None = None
     data: Sequence[DataSource] | None = None
     epoch: str | None = None
+    orbit_rate: float | None = None
 
 
 def world(target: str | Path | Scenario, wanted: Wanted, environment: Mapping[str, str], say: Say) -> Chosen:
@@ -74,7 +78,17 @@ def world(target: str | Path | Scenario, wanted: Wanted, environment: Mapping[st
     )
     if wanted.epoch is not None:
         scenario = at_epoch(scenario, wanted.epoch)
+    if wanted.orbit_rate is not None:
+        scenario = at_orbit_rate(scenario, wanted.orbit_rate)
     return Chosen(check_whole(scenario, scenario.name), chosen.changes)
+
+
+def at_orbit_rate(scenario: Scenario, orbit_rate: float) -> Scenario:
+    """The scenario with a sky that turns so many times as fast as emulated time passes; ScenarioError beyond bounds."""
+    check_number(orbit_rate, BOUNDS["Clock"]["orbit_rate"], "--orbit-rate", ORBIT_RATE)
+    clock = msgspec.structs.replace(scenario.clock, orbit_rate=float(orbit_rate))
+    provenance = {**scenario.provenance, ORBIT_RATE: Provenance(kind="user", source="--orbit-rate")}
+    return msgspec.structs.replace(scenario, clock=clock, provenance=provenance)
 
 
 def data_source(data: str | Path | DataSource, environment: Mapping[str, str]) -> DataSource:
@@ -116,7 +130,7 @@ def _base(target: str | Path | Scenario, wanted: Wanted, environment: Mapping[st
     if isinstance(target, Scenario):
         return Chosen(target)
     if isinstance(target, Path) or is_file(target):
-        return Chosen(parse(read_text(Path(target)), str(target), shipped_presets()))
+        return from_file(Path(target), environment, say)
     preset = preset_scenario(target, shipped_presets())
     # What is replaced anyway need not be on this machine.
     if wanted.models is not None:

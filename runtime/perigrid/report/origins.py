@@ -47,12 +47,14 @@ def value_at(scenario: Scenario, name: str) -> Any:
 
 
 def _entry(scenario: Scenario, group: str, label: str) -> Any:
-    if group == "fault":
+    if group in ("fault", "laser"):
         number = int(label) if label.isdecimal() else -1
-        return scenario.faults[number] if 0 <= number < len(scenario.faults) else None
+        listed: Sequence[Any] = scenario.faults if group == "fault" else scenario.laser_pairs
+        return listed[number] if 0 <= number < len(listed) else None
     if group == "data":
         return next((source for source in scenario.data if source.label == label), None)
-    named: Sequence[Any] = scenario.shells if group == "shell" else scenario.stations
+    groups: dict[str, Sequence[Any]] = {"shell": scenario.shells, "catalogue": scenario.catalogues}
+    named = groups.get(group, scenario.stations)
     return next((one for one in named if one.name == label), None)
 
 

@@ -22,18 +22,29 @@ from perigrid.scenario.draft import (
     assemble,
     grow,
     names,
-    nearest,
     overlay,
     plain,
     provenance_of,
     refuse_unknown,
 )
 from perigrid.scenario.model import Provenance, Scenario
+from perigrid.scenario.walker import NOTATIONS, of_notation
+from perigrid.scenario.whole import nearest
 
 PRESETS_FILE, STATIONS_FILE = "presets.toml", "stations.toml"
 """Names of the data files, which lie beside this module."""
 
-PRESET_KEYS = ("title", "epoch", "stations", "min_elevation_deg", "models", *SINGLE, *GROUPS)
+PRESET_KEYS = (
+    "title",
+    "epoch",
+    "ut1_utc_s",
+    "seed",
+    "stations",
+    "min_elevation_deg",
+    "models",
+    *SINGLE,
+    *GROUPS,
+)
 """What a preset, or a user's file, may say at its top."""
 
 _LEAF_KEYS = {"value", "kind", "source"}
@@ -52,11 +63,12 @@ class ComputeProfile:
 class Presets:
     """Everything that ships: the defaults under every scenario, constellations, stations and computers.
 
-    Each constellation's draft has the defaults below it already. Stations are drafts of [[station]] tables
-    by name.
+    Each constellation's draft has the defaults below it already, and so has `bare`, which makes a file of
+    element sets a scenario. Stations are drafts of [[station]] tables by name.
     """
 
     defaults: Draft
+    bare: Draft
     constellations: Mapping[str, Draft]
     stations: Mapping[str, Draft]
     compute: Mapping[str, ComputeProfile]
@@ -78,7 +90,7 @@ class Presets:
 def parse_presets(presets_text: str, stations_text: str) -> Presets:
     """Read the texts of `presets.toml` and `stations.toml`; ScenarioError for a number without provenance."""
     document = tomllib.loads(presets_text)
-    refuse_unknown(document, ("defaults", "preset", "compute"), PRESETS_FILE, "")
+    refuse_unknown(document, ("defaults", "bare", "preset", "compute"), PRESETS_FILE, "")
     stations = {table["name"]: _station(table) for table in tomllib.loads(stations_text)["station"]}
     profiles = {name: _profile(name, table) for name, table in document["compute"].items()}
     defaults = grow(document["defaults"], _stated)
@@ -87,7 +99,8 @@ def parse_presets(presets_text: str, stations_text: str) -> Presets:
         refuse_unknown(table, PRESET_KEYS, PRESETS_FILE, f"preset.{name}")
         top = grow(by_label(table, PRESETS_FILE), _stated)
         constellations[name] = overlay(defaults, resolved(top, stations, profiles, PRESETS_FILE))
-    return Presets(defaults, constellations, stations, profiles)
+    bare = resolved(grow(by_label(document.get("bare", {}), PRESETS_FILE), _stated), stations, profiles, PRESETS_FILE)
+    return Presets(defaults, overlay(defaults, bare), constellations, stations, profiles)
 
 
 def preset_scenario(name: str, presets: Presets) -> Scenario:
@@ -114,8 +127,12 @@ def by_label(table: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def resolved(top: Draft, stations: Mapping[str, Draft], profiles: Mapping[str, ComputeProfile], where: str) -> Draft:
-    """The draft with its stations' places from the catalogue, and its devices' watts from their profiles."""
+    """The draft with its shells' notations spelled out, its stations' places from the list that ships, and its
+    devices' watts from their profiles.
+    """
     draft = dict(top)
+    if "shell" in draft:
+        draft["shell"] = {label: _spelled_out(table, label, where) for label, table in draft["shell"].items()}
     if "stations" in draft or "station" in draft:
         draft["station"] = _placed(draft, stations, where)
     for key in ("device", "ground_device"):
@@ -126,6 +143,24 @@ def resolved(top: Draft, stations: Mapping[str, Draft], profiles: Mapping[str, C
             watts = Leaf(profile.values["watts"], profile.provenance["watts"])
             draft[key] = {"watts": watts, **draft[key]}
     return draft
+
+
+def _spelled_out(table: Draft, label: str, where: str) -> Draft:
+    """A shell's table with keys in place of Walker's notation."""
+    notation = next((key for key in NOTATIONS if key in table), None)
+    if notation is None:
+        return table
+    leaf = table[notation]
+    value = leaf.value if isinstance(leaf, Leaf) else leaf
+    origin = leaf.provenance if isinstance(leaf, Leaf) else None
+    spelled = of_notation(value, f"shell.{label}.{notation}", where, table)
+    if origin is None:
+        raise ScenarioError(
+            f"{where}: shell.{label}.{notation} does not say where it comes from: write "
+            "{ value = ..., kind = ..., source = ... }."
+        )
+    kept = {key: item for key, item in table.items() if key != notation}
+    return {**kept, **{key: Leaf(value, origin) for key, value in spelled.items()}}
 
 
 def _placed(draft: Draft, stations: Mapping[str, Draft], where: str) -> Draft:
@@ -150,8 +185,11 @@ def _label(key: str, number: int, entry: dict[str, Any]) -> tuple[str, dict[str,
     """What a table of a group is called, and the table with its name filled in."""
     if key == "data":
         return str(entry.get("dataset", entry.get("file", number))), entry
-    if key == "fault":
+    if key in ("fault", "laser"):
         return str(number), entry
+    if key == "catalogue" and "name" not in entry:
+        last = str(entry.get("file", "")).rpartition("/")[2]
+        entry = {"name": last.rpartition(".")[0] or last or f"catalogue-{number + 1}", **entry}
     name = entry.get("name", f"{key}-{number + 1}")
     return str(name), {"name": name, **entry}
 
