@@ -14,7 +14,7 @@ from perigrid.sky.stations import (
     visible,
 )
 from perigrid.sky.walker import Walker, phase_slots
-from perigrid.units import EARTH_RADIUS_KM, LIGHT_KM_S
+from perigrid.units import EARTH_J2, EARTH_MU_KM3_S2, EARTH_RADIUS_KM, LIGHT_KM_S
 
 RING = Shell(
     name="ring",
@@ -60,6 +60,76 @@ def test_a_sun_synchronous_node_turns_with_the_sun() -> None:
     assert np.degrees(walker.node_rate_rad_s[0]) * DAY_S == pytest.approx(360 / 365.2422, rel=0.01)
     # Kepler's period at 535 km is 95.34 minutes; over the poles oblateness makes a turn 0.13 % longer.
     assert 2 * np.pi / walker.phase_rate_rad_s[0] / 60 == pytest.approx(95.46, abs=0.01)
+
+
+def pull(place: Floats) -> Floats:
+    """Acceleration [3], km/s^2, by a point mass and the Earth's oblateness alone (Vallado, eq. 8-30)."""
+    distance = np.sqrt(np.sum(place * place))
+    flat = 1.5 * EARTH_J2 * (EARTH_RADIUS_KM / distance) ** 2
+    sine_squared = (place[2] / distance) ** 2
+    return -EARTH_MU_KM3_S2 / distance**3 * place * (1 + flat * (np.array([1.0, 1.0, 3.0]) - 5 * sine_squared))
+
+
+def fall(place: Floats, speed: Floats, step_s: float, steps: int) -> tuple[Floats, Floats]:
+    """Places and velocities [steps + 1, 3] by Runge and Kutta's fourth-order rule."""
+    places, speeds = np.empty((2, steps + 1, 3))
+    places[0], speeds[0] = place, speed
+    for step in range(steps):
+        r, v = places[step], speeds[step]
+        v1, a1 = v, pull(r)
+        v2, a2 = v + step_s / 2 * a1, pull(r + step_s / 2 * v1)
+        v3, a3 = v + step_s / 2 * a2, pull(r + step_s / 2 * v2)
+        v4, a4 = v + step_s * a3, pull(r + step_s * v3)
+        places[step + 1] = r + step_s / 6 * (v1 + 2 * v2 + 2 * v3 + v4)
+        speeds[step + 1] = v + step_s / 6 * (a1 + 2 * a2 + 2 * a3 + a4)
+    return places, speeds
+
+
+@pytest.mark.parametrize(("altitude_km", "inclination_deg"), [(535, 97.54), (550, 53.0), (650, 35.0), (1200, 87.9)])
+def test_rates_agree_with_falling_around_a_flattened_earth(altitude_km: float, inclination_deg: float) -> None:
+    start, tilt, step_s = EARTH_RADIUS_KM + altitude_km, np.radians(inclination_deg), 20.0
+    circling = np.sqrt(EARTH_MU_KM3_S2 / start) * np.array([0.0, np.cos(tilt), np.sin(tilt)])
+    places, speeds = fall(np.array([start, 0.0, 0.0]), circling, step_s, 4320)
+    distance = np.linalg.norm(places, axis=1)
+    axis_km = 1 / (2 / distance - np.sum(speeds**2, axis=1) / EARTH_MU_KM3_S2)
+    momentum = np.cross(places, speeds)
+    node = np.unwrap(np.arctan2(momentum[:, 0], -momentum[:, 1]))
+    tilts = np.arccos(momentum[:, 2] / np.linalg.norm(momentum, axis=1))
+    ahead = places[:, 0] * np.cos(node) + places[:, 1] * np.sin(node)
+    phase = np.unwrap(np.arctan2(places[:, 2] / np.sin(tilts), ahead))
+    # The pattern's radius is the mean semi-major axis: over whole turns, since oblateness makes it breathe.
+    turns = int(np.searchsorted(phase, 2 * np.pi * (phase[-1] // (2 * np.pi))))
+    shell = Shell(
+        name="mean",
+        altitude_km=float(axis_km[:turns].mean()) - EARTH_RADIUS_KM,
+        inclination_deg=float(np.degrees(tilts[:turns].mean())),
+        planes=1,
+        sats_per_plane=1,
+    )
+    walker, t_s = Walker.from_shells([shell]), np.arange(turns) * step_s
+    node_rate, phase_rate = (np.polyfit(t_s, angle[:turns], 1)[0] for angle in (node, phase))
+    assert node_rate == pytest.approx(walker.node_rate_rad_s[0], rel=0.003)
+    # What first order leaves out moves a satellite along its orbit by eight kilometres a day: a second of its way.
+    assert abs(phase_rate - walker.phase_rate_rad_s[0]) * DAY_S * start < 8.0
+
+
+def test_positions_are_those_of_the_elements() -> None:
+    shells = [RING, Shell(name="two", altitude_km=630, inclination_deg=51.9, planes=3, sats_per_plane=4, phasing=0.5)]
+    walker, t_s = Walker.from_shells(shells), np.array([0.0, 5e3, 3e6])
+    phase = walker.phase_rad + walker.phase_rate_rad_s * t_s[:, None]
+    node = walker.node_rad + walker.node_rate_rad_s * t_s[:, None]
+    tilt = walker.inclination_rad
+    expected = walker.radius_km * np.stack(
+        [
+            np.cos(node) * np.cos(phase) - np.sin(node) * np.sin(phase) * np.cos(tilt),
+            np.sin(node) * np.cos(phase) + np.cos(node) * np.sin(phase) * np.cos(tilt),
+            np.sin(phase) * np.sin(tilt),
+        ]
+    )
+    assert walker.positions_eci_km(t_s) == pytest.approx(np.moveaxis(expected, 0, -1), abs=1e-5)
+    normals = walker.normals_eci(t_s)
+    assert np.sum(normals * walker.positions_eci_km(t_s), axis=-1) == pytest.approx(0.0, abs=1e-5)
+    assert normals[..., 2] == pytest.approx(np.broadcast_to(np.cos(tilt), node.shape))
 
 
 def test_satellites_of_their_own_times_agree_with_the_whole() -> None:
