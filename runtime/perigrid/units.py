@@ -30,8 +30,8 @@ EARTH_MU_KM3_S2 = 398_600.4418
 EARTH_J2 = 1.0826e-3
 """Second zonal harmonic of the Earth's gravity, dimensionless (WGS84, rounded as in the golden figures)."""
 
-EARTH_RATE_RAD_S = 7.2921159e-5
-"""Rotation rate of the Earth against the stars, rad/s."""
+EARTH_RATE_RAD_S = 7.29211585531e-5
+"""Rotation rate of the Earth against the equinox of date, rad/s: that of Greenwich mean sidereal time (IAU 1982)."""
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -41,6 +41,7 @@ COMMANDS = {
     "kill": "Let a satellite die.",
     "reboot": "Start a dead satellite again.",
     "down": "Take the constellation down.",
+    "sky": "Who reaches whom, when, how fast and by which way? Needs nothing that is up.",
     "doctor": "Does this machine have what perigrid needs?",
     "completion": "Print what makes bash, zsh or fish complete perigrid's words.",
     "bench": "Measure links or efficiency on this machine.",

@@ -98,17 +98,22 @@ def shared_options(function: Function) -> Function:
             help="The run's name; may be left out where only one is up.",
             shell_complete=_runs,
         ),
-        click.option(
-            "--json",
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_keep("json"),
-            help="Print one JSON object instead of lines.",
-        ),
+        json_option,
     ):
         function = option(function)
     return function
+
+
+def json_option(function: Function) -> Function:
+    """Add --json alone, to a command that needs no run."""
+    return click.option(
+        "--json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_keep("json"),
+        help="Print one JSON object instead of lines.",
+    )(function)
 
 
 def _runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
