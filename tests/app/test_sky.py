@@ -269,15 +269,14 @@ def test_round_trips_and_bars_are_drawn(ask: Ask) -> None:
     assert all(Path(name).read_bytes().startswith(b"\x89PNG") for name in ("r.png", "g.png", "l.png"))
 
 
-def test_a_faster_sky_is_shown_everywhere(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_s_faster_sky_is_told_and_the_orbits_keep_their_own_time(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     Path("fast.toml").write_text('preset = "three-body-12"\nname = "fast"\n[clock]\norbit_rate = 10\n')
     slow = ask("passes", "three-body-12", "--hours", "1")["passes"]
-    fast = ask("passes", "fast.toml", "--hours", "0.1")
+    fast = ask("passes", "fast.toml", "--hours", "1")
     assert fast["head"]["orbit_rate"] == 10.0
-    assert [each["satellite"] for each in fast["passes"]] == [each["satellite"] for each in slow]
-    assert fast["passes"][3]["rise_s"] == pytest.approx(slow[3]["rise_s"] / 10, abs=0.01)
+    assert fast["passes"] == slow
     assert run_command(["sky", "contacts", "fast.toml", "--hours", "0.1"]) == 0
-    assert "turn 10 times as fast as time passes" in capsys.readouterr().out
+    assert "turn 10 times as fast as time passes in a run; times here are their own" in capsys.readouterr().out
 
 
 def test_a_file_of_element_sets_has_a_sky(ask: Ask) -> None:

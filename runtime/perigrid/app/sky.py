@@ -1,8 +1,7 @@
 """Which sky does the user ask about, from when, and how long?
 
 A preset, a scenario file or a file of element sets; nothing of it has to be up, and neither models nor scenes are
-looked for. Contact plans hold the hours asked about and no others, so that any moment of a year can be looked at: a
-plan's own times count from the first hour that it holds, `Window.offset_s` sky seconds after the epoch.
+looked for. Contact plans hold the hours asked about and no others, so that any moment of a year can be looked at.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import difflib
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +22,7 @@ from perigrid.errors import UsageError
 from perigrid.mesh.contacts import chooses
 from perigrid.mesh.geometry import Geometry
 from perigrid.mesh.plan import ContactPlan, compute_segment
-from perigrid.mesh.segment import KNOTS, Segment, segment_start_s
+from perigrid.mesh.segment import KNOTS, SEGMENT_S, Segment, segment_start_s
 from perigrid.mesh.topology import Mesh
 from perigrid.report.sky_head import Head, head_of, moment_at, utc_text
 from perigrid.scenario.draft import utc
@@ -62,23 +60,14 @@ DEFAULT_ELEVATION_DEG = 10.0
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A contact plan from `offset_s` sky seconds after the epoch on, whose own times count from there."""
-
-    plan: ContactPlan
-    offset_s: float
-
-    def own_s(self, t_s: float) -> float:
-        """A sky time as the plan counts it."""
-        return t_s - self.offset_s
-
-
 class Sky:
     """A scenario's sky from a moment on; without `fibre` its stations are not joined on the ground."""
 
     def __init__(self, scenario: Scenario, at_s: float, say: Say, fibre: bool = False) -> None:
-        self.scenario = scenario
+        # A run may turn the sky faster than time passes; what is asked here are the orbits' own moments.
+        clock = msgspec.structs.replace(scenario.clock, orbit_rate=1.0)
+        self.scenario = msgspec.structs.replace(scenario, clock=clock)
+        self._orbit_rate = scenario.clock.orbit_rate
         self.at_s = at_s
         self._say = say
         self._fibre = fibre
@@ -87,10 +76,7 @@ class Sky:
     @cached_property
     def mesh(self) -> Mesh:
         """Nodes and possible links."""
-        mesh = Mesh(self.scenario)
-        if not self._fibre:
-            mesh.fibres = ()
-        return mesh
+        return Mesh(self.scenario, fibre=self._fibre)
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -100,13 +86,13 @@ class Sky:
     @property
     def head(self) -> Head:
         """What stands over every output, with what has been noted so far."""
-        return head_of(self.scenario, self.at_s, tuple(dict.fromkeys(self._notes)))
+        return head_of(self.scenario, self.at_s, tuple(dict.fromkeys(self._notes)), self._orbit_rate)
 
-    def window(self, hours: float) -> Window:
+    def plan(self, hours: float) -> ContactPlan:
         """The contact plan of the hours from the sky's moment on; UsageError where that is too much to compute."""
-        plan = ContactPlan(self.scenario, self.mesh)
-        segment_s = plan.segment_s
+        segment_s = SEGMENT_S / self.scenario.clock.orbit_rate
         first = int(self.at_s // segment_s)
+        plan = ContactPlan(self.scenario, self.mesh, first)
         last = max(first, math.ceil((self.at_s + hours * 3600) / segment_s) - 1)
         count = last - first + 1
         weight = count * max(1, len(self.mesh.lasers) + self.mesh.satellite_count * self.mesh.station_count)
@@ -122,9 +108,8 @@ class Sky:
             if count >= SAID_SEGMENTS and done * SAID_TIMES // count > (done - 1) * SAID_TIMES // count:
                 self._say(f"contact plan: {done} of {count} segments")
             before = compute_segment(self.scenario, self.mesh, index, before)
-            offset_s = first * segment_s
-            plan.add(replace(before, index=index - first, intervals=before.intervals - offset_s))
-        return Window(plan, first * segment_s)
+            plan.add(before)
+        return plan
 
     def _before(self, first: int, links: int) -> Segment | None:
         """The segment before the first one that is asked for, where terminals or antennas choose whom they point at.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perigrid.app.shell import Shell
-from perigrid.app.sky import Sky, Window
+from perigrid.app.sky import Sky
 from perigrid.app.sky_lists import Asked, check_positions, contacts_of, contacts_table, positions_table
 from perigrid.errors import UsageError
 from perigrid.mesh.overview import groups_of, shell_view
@@ -85,8 +85,8 @@ def export_sky(shell: Shell, sky: Sky, asked: Export) -> None:
     if asked.what == "positions":
         table = positions_table(sky, asked.hours, asked.step_s, asked.every)
     else:
-        window = sky.window(asked.hours)
-        table = contacts_table(sky, window, contacts_of(sky, window, asked.hours, "all", Asked()))
+        plan = sky.plan(asked.hours)
+        table = contacts_table(sky, plan, contacts_of(sky, plan, asked.hours, "all", Asked()))
         kept = set(sky.scenario.satellite_names[:: asked.every]) | {place.name for place in sky.scenario.stations}
         rows = np.array([a in kept and b in kept for a, b in zip(table["a"], table["b"], strict=True)], np.bool_)
         table = {name: _some(column, rows) for name, column in table.items()}
@@ -210,20 +210,19 @@ def _lines(sky: Sky, asked: Export, chosen: npt.NDArray[np.int64]) -> Sequence[L
     """Links between chosen satellites, and with the ground."""
     if asked.links is False:
         return []
-    window: Window = sky.window(asked.hours)
-    table = contacts_of(sky, window, asked.hours, "all", Asked())
+    plan = sky.plan(asked.hours)
+    table = contacts_of(sky, plan, asked.hours, "all", Asked())
     table = table.of(np.isin(table.a, chosen) & (np.isin(table.b, chosen) | (table.b >= sky.mesh.satellite_count)))
     lasers = table.kind == LinkKind.LASER
     if asked.links is None and lasers.sum() > MAX_LINKS_SHOWN:
         table = table.of(~lasers)
     down = _decaying(sky, asked)
     spans: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
-    own_s = window.own_s(sky.at_s)
     for a, b, kind, start_s, end_s in zip(
         *(column.tolist() for column in (table.a, table.b, table.kind, table.start_s, table.end_s)), strict=True
     ):
         if not {a, b} & down:
-            spans.setdefault((a, b, kind), []).append((start_s - own_s, end_s - own_s))
+            spans.setdefault((a, b, kind), []).append((start_s - sky.at_s, end_s - sky.at_s))
     names = sky.mesh.names
     return [
         Line(a, b, f"{names[a]} - {names[b]}", kind == LinkKind.RADIO, sorted(intervals))

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from perigrid.app.sky import Sky, Window, steps
+from perigrid.app.sky import Sky, steps
 from perigrid.errors import UsageError
 from perigrid.mesh.contact_list import ContactTable, contact_table, kind_name
 from perigrid.mesh.overview import groups_of
+from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.topology import LinkKind
 from perigrid.report.tables import Table, iso, moments, rows_of
 from perigrid.sky.eclipse import margin_rad
@@ -82,18 +83,17 @@ def passes_table(sky: Sky, hours: float, asked: Asked) -> Table:
     }
 
 
-def contacts_of(sky: Sky, window: Window, hours: float, kind: str, asked: Asked) -> ContactTable:
-    """Contacts of a kind within a window, in the window's own times; only those of the nodes that are named."""
-    own_s = window.own_s(sky.at_s)
-    found = contact_table(sky.scenario, window.plan, own_s, own_s + hours * 3600, KINDS[kind])
+def contacts_of(sky: Sky, plan: ContactPlan, hours: float, kind: str, asked: Asked) -> ContactTable:
+    """Contacts of a kind within a plan, in the window's own times; only those of the nodes that are named."""
+    found = contact_table(sky.scenario, plan, sky.at_s, sky.at_s + hours * 3600, KINDS[kind])
     nodes = [sky.satellite(name) for name in asked.satellites]
     nodes += [sky.mesh.satellite_count + sky.station(name) for name in asked.stations]
     return found.of(np.isin(found.a, nodes) | np.isin(found.b, nodes)) if nodes else found
 
 
-def contacts_table(sky: Sky, window: Window, found: ContactTable) -> Table:
+def contacts_table(sky: Sky, plan: ContactPlan, found: ContactTable) -> Table:
     """Contacts by name and moment."""
-    names, offset_s = sky.mesh.names, window.offset_s
+    names = sky.mesh.names
     return {
         "a": [names[node] for node in found.a.tolist()],
         "b": [names[node] for node in found.b.tolist()],
@@ -101,10 +101,10 @@ def contacts_table(sky: Sky, window: Window, found: ContactTable) -> Table:
             kind_name(sky.scenario, sky.mesh, kind, node)
             for kind, node in zip(found.kind.tolist(), found.b.tolist(), strict=True)
         ],
-        "start_utc": moments(sky.scenario.epoch, found.start_s + offset_s),
-        "end_utc": moments(sky.scenario.epoch, found.end_s + offset_s),
-        "start_s": found.start_s + offset_s,
-        "end_s": found.end_s + offset_s,
+        "start_utc": moments(sky.scenario.epoch, found.start_s),
+        "end_utc": moments(sky.scenario.epoch, found.end_s),
+        "start_s": found.start_s,
+        "end_s": found.end_s,
         "duration_s": found.end_s - found.start_s,
         "least_km": found.least_km,
         "most_km": found.most_km,

@@ -7,20 +7,17 @@ one end is the ground centre: who asks for the sky's way from Madrid to Tokyo do
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from perigrid.app.sky import Say, Sky, Window, sky_scenario, sky_time, with_places
+from perigrid.app.sky import Say, Sky, sky_scenario, sky_time, with_places
 from perigrid.app.sky_show import rate_text
 from perigrid.errors import UsageError
 from perigrid.mesh.earliest import Transfer
+from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.routes import Arrival, NoPath, Path, Routes
 from perigrid.mesh.topology import Link, LinkKind
 from perigrid.report.sky_head import Head, brief_lines, moment_at, utc_text
 from perigrid.scenario.model import GROUND_NAME
-
-PLAN_TIME = re.compile(r"\bt = (\d+(?:\.\d+)?) s")
-"""How a time of the plan's own stands in a sentence."""
 
 WAITED_S = 0.5
 """Whoever sends on later than this after arrival has waited for a contact."""
@@ -126,21 +123,20 @@ def find_path(target: str, at: str | None, question: Question, say: Say) -> Answ
     if one == two:
         raise UsageError(f"{names[0]} is both ends: name two different nodes or places.")
     dead = frozenset(_link(sky, words) for words in question.without)
-    window = sky.window(question.hours)
-    routes = Routes(window.plan)
-    own_s = window.own_s(sky.at_s)
-    found = routes.disjoint(one, two, own_s, dead, question.count)
-    arrival = routes.arrival(one, two, own_s, float(question.volume_bytes), dead)
+    plan = sky.plan(question.hours)
+    routes = Routes(plan)
+    found = routes.disjoint(one, two, sky.at_s, dead, question.count)
+    arrival = routes.arrival(one, two, sky.at_s, float(question.volume_bytes), dead)
     return Answer(
         head=sky.head,
         a=sky.mesh.names[one],
         b=sky.mesh.names[two],
         without=tuple(sky.mesh.label(link) for link in sorted(dead)),
         fibre=fibre,
-        ways=tuple(_way(sky, window, path) for path in found.paths),
+        ways=tuple(_way(sky, plan, path) for path in found.paths),
         fewer=found.reason if found.paths else "",
-        no_way=None if found.missing is None else _no_way(sky, window, found.missing),
-        delivery=_delivery(sky, window, question.volume_bytes, arrival),
+        no_way=None if found.missing is None else _no_way(sky, plan, found.missing),
+        delivery=_delivery(sky, plan, question.volume_bytes, arrival),
     )
 
 
@@ -157,11 +153,11 @@ def _link(sky: Sky, words: str) -> Link:
     )
 
 
-def _way(sky: Sky, window: Window, path: Path) -> Way:
-    names, own_s = sky.mesh.names, window.own_s(sky.at_s)
+def _way(sky: Sky, plan: ContactPlan, path: Path) -> Way:
+    names = sky.mesh.names
     legs = []
     for sender, link in zip(path.nodes, path.links, strict=False):
-        state = window.plan.state(link, own_s)
+        state = plan.state(link, sky.at_s)
         legs.append(
             Leg(
                 names[sender],
@@ -188,27 +184,22 @@ def _kind(sky: Sky, link: Link) -> str:
     return link.kind.name.lower()
 
 
-def _no_way(sky: Sky, window: Window, found: NoPath) -> NoWay:
-    until_s = None if found.until_s is None else found.until_s + window.offset_s
+def _no_way(sky: Sky, plan: ContactPlan, found: NoPath) -> NoWay:
+    until_s = found.until_s
     return NoWay(
-        reason=sky_times(found.reason, window.offset_s),
+        reason=found.reason,
         until_utc=None if until_s is None else utc_text(moment_at(sky.scenario, until_s)),
         until_s=until_s,
         blocked_by=tuple(sky.mesh.label(link) for link in found.blocked_by),
     )
 
 
-def sky_times(sentence: str, offset_s: float) -> str:
-    """A sentence of the plan's with sky times in place of the plan's own."""
-    return PLAN_TIME.sub(lambda match: f"t = {float(match[1]) + offset_s:.12g} s", sentence)
-
-
-def _delivery(sky: Sky, window: Window, volume_bytes: int, found: Arrival | NoPath) -> Delivery:
+def _delivery(sky: Sky, plan: ContactPlan, volume_bytes: int, found: Arrival | NoPath) -> Delivery:
     if isinstance(found, NoPath):
-        return Delivery(volume_bytes, None, None, (), _no_way(sky, window, found))
+        return Delivery(volume_bytes, None, None, (), _no_way(sky, plan, found))
 
     def carried(hop: Transfer) -> Carried:
-        start_s, end_s, arrival_s = (own_s + window.offset_s for own_s in (hop.start_s, hop.end_s, hop.arrival_s))
+        start_s, end_s, arrival_s = (sky.at_s for own_s in (hop.start_s, hop.end_s, hop.arrival_s))
         return Carried(
             a=sky.mesh.names[hop.sender],
             b=sky.mesh.names[hop.receiver],
@@ -221,8 +212,8 @@ def _delivery(sky: Sky, window: Window, volume_bytes: int, found: Arrival | NoPa
             arrival_utc=utc_text(moment_at(sky.scenario, arrival_s)),
         )
 
-    after_s = found.arrival_s - window.own_s(sky.at_s)
-    arrival_utc = utc_text(moment_at(sky.scenario, found.arrival_s + window.offset_s))
+    after_s = found.arrival_s - sky.at_s
+    arrival_utc = utc_text(moment_at(sky.scenario, found.arrival_s))
     return Delivery(volume_bytes, arrival_utc, after_s, tuple(map(carried, found.transfers)), None)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from perigrid.app.shell import Shell
-from perigrid.app.sky import Sky, Window, open_sky, sky_scenario, sky_time, steps, with_places
+from perigrid.app.sky import Sky, open_sky, sky_scenario, sky_time, steps, with_places
 from perigrid.app.sky_lists import Asked, contacts_of
 from perigrid.errors import UsageError
+from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.routes import NoPath, Routes
 from perigrid.mesh.topology import LinkKind
 from perigrid.report.sky_charts import Bar, RoundTrips, Row, draw_gantt, draw_round_trips
@@ -80,8 +81,8 @@ def _map(shell: Shell, target: str, at: str | None, plot: Plot) -> tuple[Any, Dr
         raise UsageError("--kind map is of one moment, --at: it has neither --hours nor --step.")
     land = read_land()
     sky = open_sky(target, at, shell.say)
-    window = sky.window(0.0)
-    edges = window.plan.edges_at(window.own_s(sky.at_s))
+    plan = sky.plan(0.0)
+    edges = plan.edges_at(sky.at_s)
     head = sky.head
     view = View(sky.scenario, sky.geometry, edges, sky.at_s, head)
     return draw_map(view, land), Drawn(str(plot.output), plot.kind, head)
@@ -95,8 +96,8 @@ def _rtt(shell: Shell, target: str, at: str | None, plot: Plot) -> tuple[Any, Dr
     scenario, names = with_places(sky_scenario(target, shell.say), plot.pair or ("", ""))
     sky = Sky(scenario, sky_time(scenario, at), shell.say, fibre=GROUND_NAME in names)
     ends = [sky.node(name) for name in names]
-    window = sky.window(hours)
-    found = _round_trips(sky, window, ends, steps(sky.at_s, hours, step_s))
+    plan = sky.plan(hours)
+    found = _round_trips(sky, plan, ends, steps(sky.at_s, hours, step_s))
     head = sky.head
     known = found.rtt_ms[np.isfinite(found.rtt_ms)]
     figures = {
@@ -113,15 +114,15 @@ def _rtt(shell: Shell, target: str, at: str | None, plot: Plot) -> tuple[Any, Dr
     return figure, Drawn(str(plot.output), plot.kind, head, figures)
 
 
-def _round_trips(sky: Sky, window: Window, ends: list[NodeId], t_s: Any) -> RoundTrips:
+def _round_trips(sky: Sky, plan: ContactPlan, ends: list[NodeId], t_s: Any) -> RoundTrips:
     """The shortest way's round trip at each moment."""
-    routes = Routes(window.plan)
+    routes = Routes(plan)
     rtt_ms, why = np.full(len(t_s), np.nan), ""
     hops, way = np.zeros(len(t_s), np.int64), np.full(len(t_s), -1)
     ways: dict[tuple[NodeId, ...], int] = {}
-    last_s = window.plan.horizon_s
+    last_s = plan.horizon_s
     for number, moment in enumerate(t_s.tolist()):
-        found = routes.path(ends[0], ends[1], min(window.own_s(moment), last_s), frozenset())
+        found = routes.path(ends[0], ends[1], min(moment, last_s), frozenset())
         if isinstance(found, NoPath):
             why = why or found.reason.partition(" before ")[0]
             continue
@@ -147,26 +148,26 @@ def _gantt(shell: Shell, target: str, at: str | None, plot: Plot) -> tuple[Any, 
     if plot.step_s is not None:
         raise UsageError("--kind gantt shows contacts at their full length: it has no --step.")
     sky = open_sky(target, at, shell.say)
-    window = sky.window(hours)
+    plan = sky.plan(hours)
     if plot.asked.satellites:
-        what, rows = f"contacts of {', '.join(plot.asked.satellites)}", _link_rows(sky, window, hours, plot.asked)
+        what, rows = f"contacts of {', '.join(plot.asked.satellites)}", _link_rows(sky, plan, hours, plot.asked)
     else:
-        what, rows = "contacts with the ground", _station_rows(sky, window, hours, plot.asked)
+        what, rows = "contacts with the ground", _station_rows(sky, plan, hours, plot.asked)
     head = sky.head
     figure = draw_gantt(what, rows, (sky.at_s, sky.at_s + hours * 3600), sky.scenario.epoch, head)
     return figure, Drawn(str(plot.output), plot.kind, head)
 
 
-def _station_rows(sky: Sky, window: Window, hours: float, asked: Asked) -> list[Row]:
+def _station_rows(sky: Sky, plan: ContactPlan, hours: float, asked: Asked) -> list[Row]:
     """For each station a line for each satellite that it serves at the same time, with who is in sight behind it."""
-    table = contacts_of(sky, window, hours, "radio", Asked(stations=asked.stations))
+    table = contacts_of(sky, plan, hours, "radio", Asked(stations=asked.stations))
     stations = [sky.station(name) for name in asked.stations] or range(len(sky.scenario.stations))
     rows = []
     for number in stations:
         mine = table.of(table.b == sky.mesh.satellite_count + number)
         lanes: list[list[Bar]] = []
         for satellite, start_s, end_s in zip(mine.a.tolist(), mine.start_s.tolist(), mine.end_s.tolist(), strict=True):
-            bar = Bar(start_s + window.offset_s, end_s + window.offset_s, sky.mesh.names[satellite])
+            bar = Bar(start_s, end_s, sky.mesh.names[satellite])
             free = next((lane for lane in lanes if lane[-1].end_s <= bar.start_s), None)
             if free is None:
                 lanes.append(free := [])
@@ -190,13 +191,13 @@ def _in_sight(sky: Sky, hours: float, station: int) -> list[Bar]:
     return [Bar(one.rise_s / rate, one.set_s / rate, pale=True) for one in mine]
 
 
-def _link_rows(sky: Sky, window: Window, hours: float, asked: Asked) -> list[Row]:
+def _link_rows(sky: Sky, plan: ContactPlan, hours: float, asked: Asked) -> list[Row]:
     """A line for each link of some satellites: lasers first."""
-    table = contacts_of(sky, window, hours, "all", asked)
+    table = contacts_of(sky, plan, hours, "all", asked)
     bars: dict[tuple[int, int, int], list[Bar]] = {}
     columns = (table.kind, table.a, table.b, table.start_s, table.end_s)
     for kind, a, b, start_s, end_s in zip(*(column.tolist() for column in columns), strict=True):
-        bars.setdefault((kind, a, b), []).append(Bar(start_s + window.offset_s, end_s + window.offset_s))
+        bars.setdefault((kind, a, b), []).append(Bar(start_s, end_s))
     names = sky.mesh.names
     return [
         Row(f"{names[a]} - {names[b]}", 1 if kind == LinkKind.LASER else 2, some)

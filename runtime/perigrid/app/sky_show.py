@@ -2,7 +2,7 @@
 
 Shells, their neighbours and their light; what lasers join and how wide that is; how much of the time the ground is in
 sight; rates. Everything for the moment asked about, but for the ranges of neighbours (over an orbit) and contact with
-the ground (over the window, in geometry alone).
+the ground (over the plan, in geometry alone).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from perigrid.app.sky import Sky, Window
+from perigrid.app.sky import Sky
 from perigrid.mesh.coverage import Coverage, Gap, coverage, step_for
 from perigrid.mesh.extent import Part, parts_of
 from perigrid.mesh.overview import (
@@ -28,6 +28,7 @@ from perigrid.mesh.overview import (
     shell_view,
     spread_of,
 )
+from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.topology import LinkKind
 from perigrid.report.sky_head import Head, head_lines
 from perigrid.sky.eclipse import beta_deg, eclipse_fraction, margin_rad
@@ -94,8 +95,8 @@ def show(sky: Sky, hours: float) -> Show:
     scenario = sky.scenario
     groups = groups_of(scenario)
     # The plan of the moment's own hour is enough for what is up.
-    window = sky.window(0.0)
-    edges = window.plan.edges_at(window.own_s(sky.at_s))
+    plan = sky.plan(0.0)
+    edges = plan.edges_at(sky.at_s)
     ends = edges.ends[[link.kind == LinkKind.LASER for link in edges.links]]
     return Show(
         head=sky.head,
@@ -103,8 +104,8 @@ def show(sky: Sky, hours: float) -> Show:
         between_shells=between_groups(sky.geometry, sky.mesh, scenario, sky.at_s),
         islands=islands(scenario, sky.mesh),
         mesh=parts_of(edges, groups),
-        lasers=_traffic(sky, window, LinkKind.LASER),
-        ground_links=_traffic(sky, window, LinkKind.RADIO),
+        lasers=_traffic(sky, plan, LinkKind.LASER),
+        ground_links=_traffic(sky, plan, LinkKind.RADIO),
         hours=hours,
         step_s=step_for(scenario.satellite_count, hours),
         ground=coverage(scenario, sky.geometry, sky.at_s, hours),
@@ -149,14 +150,13 @@ def _light(sky: Sky, group: Group) -> Light:
     )
 
 
-def _traffic(sky: Sky, window: Window, kind: LinkKind) -> Traffic:
+def _traffic(sky: Sky, plan: ContactPlan, kind: LinkKind) -> Traffic:
     """How many links of a kind are up, and how fast they are on average."""
-    own_s = window.own_s(sky.at_s)
-    edges = window.plan.edges_at(own_s)
+    edges = plan.edges_at(sky.at_s)
     ends = edges.ends[[link.kind == kind for link in edges.links]]
     if not len(ends):
         return Traffic(0, None, None)
-    states = window.plan.states(ends, np.full(len(ends), own_s))
+    states = plan.states(ends, np.full(len(ends), sky.at_s))
     return Traffic(len(ends), float(states.rate_bps.mean()), float(states.back_bps.mean()))
 
 

@@ -109,14 +109,17 @@ class _Track:
 
 
 class ContactPlan:
-    """All planned contacts of a scenario up to the horizon, which grows by an hour with each segment
-    added.
+    """All planned contacts of a scenario from hour `first` (0 starts at the epoch) up to the horizon, which grows by an
+    hour with each segment added.
     """
 
-    def __init__(self, scenario: Scenario, mesh: Mesh) -> None:
+    def __init__(self, scenario: Scenario, mesh: Mesh, first: int = 0) -> None:
         self.mesh = mesh
         self._digest = scenario.digest()
         self._orbit_rate = scenario.clock.orbit_rate
+        self._first = first
+        self.start_s = segment_start_s(first, self._orbit_rate)
+        """Sky time from which on the plan is known."""
         self._segment_s = SEGMENT_S / scenario.clock.orbit_rate
         self._knot_s = KNOT_S / scenario.clock.orbit_rate
         self._rates = Rates(scenario, mesh)
@@ -131,13 +134,13 @@ class ContactPlan:
 
     @property
     def horizon_s(self) -> float:
-        """Sky time up to which the plan is known; 0 before the first segment."""
-        return segment_start_s(len(self._hours), self._orbit_rate)
+        """Sky time up to which the plan is known; that of its start before the first segment."""
+        return segment_start_s(self.segment_count, self._orbit_rate)
 
     @property
     def segment_count(self) -> int:
-        """Segments that the plan holds; the next one to add has this index."""
-        return len(self._hours)
+        """Segments from the epoch to the horizon; the next one to add has this index."""
+        return self._first + len(self._hours)
 
     @property
     def segment_s(self) -> float:
@@ -169,10 +172,10 @@ class ContactPlan:
                 f"Segment {segment.index} of the contact plan is of scenario {segment.digest[:12]}, "
                 f"this run has scenario {self._digest[:12]}: remove the plan's files and compute them again."
             )
-        if segment.index != len(self._hours) or segment.index >= MAX_SEGMENTS:
+        if segment.index != self.segment_count or segment.index >= MAX_SEGMENTS:
             raise ScenarioError(
-                f"Segment {segment.index} does not continue a contact plan of {len(self._hours)} hours "
-                f"(at most {MAX_SEGMENTS}): add the segments in order, starting with 0."
+                f"Segment {segment.index} does not continue a contact plan of {self.segment_count} hours "
+                f"(at most {MAX_SEGMENTS}): add the segments in order, starting with {self._first}."
             )
         hour = Hour(segment)
         self._changes_s.extend(self._changes_of(hour))
@@ -186,8 +189,8 @@ class ContactPlan:
         if link.kind == LinkKind.FIBRE:
             return self._fibre(link)
         track = self._tracks.get(link) or self._track(link)
-        position = t_s / self._knot_s
-        if 0.0 <= t_s < len(track.knots_km2) * self._segment_s:
+        position = (t_s - self.start_s) / self._knot_s
+        if 0.0 <= position < len(track.knots_km2) * STEPS:
             hour, step = divmod(int(position), STEPS)
         else:
             hour, step = self._last_knot(t_s)
@@ -217,7 +220,8 @@ class ContactPlan:
             self.check_known(float(t_s.max()))
         up = np.zeros(len(t_s), np.bool_)
         range_km = np.full(len(t_s), np.inf)
-        numbers = np.minimum((t_s / self._segment_s).astype(np.int64), len(self._hours) - 1)
+        numbers = ((t_s - self.start_s) / self._segment_s).astype(np.int64)
+        numbers = np.clip(numbers, 0, len(self._hours) - 1)
         for number in np.unique(numbers).tolist():
             hour, mine = self._hours[number], np.flatnonzero(numbers == number)
             rows = hour.rows_of(ends[mine])
@@ -313,9 +317,9 @@ class ContactPlan:
 
     def check_known(self, t_s: float) -> None:
         """Raise Bug for a time that the plan says nothing about."""
-        if not 0.0 <= t_s <= self.horizon_s or not self._hours:
+        if not self.start_s <= t_s <= self.horizon_s or not self._hours:
             raise Bug(
-                f"The contact plan was asked about t = {t_s} s and is known from 0 to {self.horizon_s:g} s: "
+                f"The contact plan was asked about t = {t_s} s and is known from {self.start_s:g} to {self.horizon_s:g} s: "
                 "add the segment first."
             )
 
@@ -325,7 +329,7 @@ class ContactPlan:
         return self._hours[self._number(t_s)]
 
     def _number(self, t_s: float) -> int:
-        return min(int(t_s // self._segment_s), len(self._hours) - 1)
+        return min(int((t_s - self.start_s) // self._segment_s), len(self._hours) - 1)
 
     def _last_knot(self, t_s: float) -> tuple[int, int]:
         """Hour and step of the horizon itself; any other time that comes here is outside of the plan."""

@@ -64,10 +64,11 @@ class Mesh:
     """Nodes and possible links of a scenario.
 
     `lasers` and `fibres` are tuples of links in the order of their ends; radio links are any satellite with
-    any station. Raises ScenarioError where a planned fault names a node or a link that does not exist.
+    any station. Raises ScenarioError where a planned fault names a node or a link that does not exist. Without
+    `fibre` the stations are not joined on the ground, for those who ask what the sky alone can do.
     """
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, fibre: bool = True) -> None:
         self.satellite_count = scenario.satellite_count
         self.station_count = len(scenario.stations)
         stations = tuple(station.name for station in scenario.stations)
@@ -88,7 +89,7 @@ class Mesh:
         self.terminals = scenario.lasers.terminals or DEFAULT_TERMINALS
         """Lasers of a satellite that seeks the nearest."""
         self.fibres: tuple[Link, ...] = tuple(
-            Link(station, self.ground, LinkKind.FIBRE) for station in self.station_ids
+            Link(station, self.ground, LinkKind.FIBRE) for station in self.station_ids if fibre
         )
         self._neighbours = _neighbours(self.lasers)
         self._ring = _neighbours(tuple(link for link in self.lasers if link not in self.crossing))
@@ -165,7 +166,7 @@ class Mesh:
             return high in self.laser_neighbours(low) or (self.is_satellite(low) and self.may_roam(low, high))
         if kind == LinkKind.RADIO:
             return self.is_satellite(low) and self.is_station(high)
-        return self.is_station(low) and high == self.ground
+        return self.is_station(low) and high == self.ground and bool(self.fibres)
 
     def link_between(self, one: NodeId, two: NodeId) -> Link:
         """The only link that two nodes can have; UsageError, with whom they can be linked, where there is

@@ -61,8 +61,11 @@ class Head:
     assumptions: tuple[Assumption, ...]
 
 
-def head_of(scenario: Scenario, at_s: float, notes: tuple[str, ...] = ()) -> Head:
-    """The head of an output on a scenario at a sky time; `notes` are sentences on what was done otherwise."""
+def head_of(scenario: Scenario, at_s: float, notes: tuple[str, ...] = (), orbit_rate: float = 1.0) -> Head:
+    """The head of an output on a scenario at a sky time; `notes` are sentences on what was done otherwise.
+
+    `orbit_rate` is how fast a run of it turns the sky; the output itself is in the orbits' own time.
+    """
     return Head(
         scenario=scenario.name,
         title=scenario.title,
@@ -71,7 +74,7 @@ def head_of(scenario: Scenario, at_s: float, notes: tuple[str, ...] = ()) -> Hea
         epoch_utc=utc_text(scenario.epoch),
         at_utc=utc_text(moment_at(scenario, at_s)),
         at_s=at_s,
-        orbit_rate=scenario.clock.orbit_rate,
+        orbit_rate=orbit_rate,
         earth=earth_model(scenario),
         notes=notes,
         patterns=patterns_of(scenario),
@@ -145,7 +148,7 @@ def head_lines(head: Head) -> list[str]:
         f"  epoch      {head.epoch_utc}; shown {head.at_utc}, t = {head.at_s:.12g} s",
     ]
     if head.orbit_rate != 1.0:
-        lines.append(f"  orbits     turn {head.orbit_rate:g} times as fast as time passes")
+        lines.append(f"  orbits     turn {head.orbit_rate:g} times as fast as time passes in a run; times here are their own")
     lines += [f"  shell      {pattern_text(pattern)}" for pattern in head.patterns]
     lines += [f"  note       {note}" for note in head.notes]
     return [*lines, f"  earth      {head.earth}", *(f"  assumed    {line}" for line in assumption_lines(head))]

@@ -61,7 +61,7 @@ def title(figure: Any, what: str, head: Head) -> None:
     shown = [pattern_text(pattern) for pattern in head.patterns[:TITLE_PATTERNS]]
     if len(head.patterns) > TITLE_PATTERNS:
         shown.append(f"and {len(head.patterns) - TITLE_PATTERNS} more")
-    rate = "" if head.orbit_rate == 1.0 else f"; orbits turn {head.orbit_rate:g} times as fast as time passes"
+    rate = "" if head.orbit_rate == 1.0 else f"; in a run orbits turn {head.orbit_rate:g} times as fast"
     lines = textwrap.wrap(f"{'; '.join(shown)}{rate}", 170)[:2]
     figure.text(0.02, 0.94, "\n".join(lines), fontsize=8.5, va="top", color="#333333", linespacing=1.4)
 

@@ -192,8 +192,8 @@ def contacts(
     from perigrid.app.sky_lists import Asked, contacts_for_reader, contacts_of, contacts_table
 
     sky = open_sky(scenario, at, shell.say)
-    window = sky.window(hours)
-    table = contacts_table(sky, window, contacts_of(sky, window, hours, kind, Asked(satellites, stations)))
+    plan = sky.plan(hours)
+    table = contacts_table(sky, plan, contacts_of(sky, plan, hours, kind, Asked(satellites, stations)))
     if form == "table" and output is None:
         _list(shell, sky.head, "contacts", table, contacts_for_reader)
     else:
