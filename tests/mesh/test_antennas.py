@@ -4,9 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from perigrid.mesh.antennas import Antennas
 from perigrid.mesh.plan import ContactPlan
-from perigrid.mesh.services import Service, acquired
+from perigrid.mesh.planning.antennas import Antennas
+from perigrid.mesh.planning.services import Service, acquired
 from perigrid.mesh.topology import LinkKind
 from perigrid.scenario.model import GroundLink, Station
 from tests.mesh.worlds import planned, shell, world

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perigrid.mesh.contact_list import contact_table, kind_name
+from perigrid.mesh.survey.contact_list import contact_table, kind_name
 from perigrid.mesh.topology import Link, LinkKind
 from perigrid.scenario.model import GroundLink, Station
 from perigrid.units import NodeId

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perigrid.mesh.coverage import ALL_STATIONS, coverage, longest_gap, step_for
-from perigrid.mesh.extent import parts_of
-from perigrid.mesh.geometry import Geometry
-from perigrid.mesh.overview import between_groups, groups_of, islands, neighbours, notation, pattern, shell_view
+from perigrid.mesh.planning.geometry import Geometry
+from perigrid.mesh.survey.coverage import ALL_STATIONS, coverage, longest_gap, step_for
+from perigrid.mesh.survey.extent import parts_of
+from perigrid.mesh.survey.overview import between_groups, groups_of, islands, neighbours, notation, pattern, shell_view
 from perigrid.mesh.topology import LinkKind, Mesh
 from perigrid.scenario.model import LaserPair, Scenario, Shell
 from tests.mesh.worlds import SANYA, SVALBARD, planned, shell, world

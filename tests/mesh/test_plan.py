@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from perigrid.errors import Bug, CorruptFile, ScenarioError
-from perigrid.mesh.geometry import Geometry
 from perigrid.mesh.plan import ContactPlan, Segment, compute_segment, ground_contact
+from perigrid.mesh.planning.geometry import Geometry
 from perigrid.mesh.segment import MAGIC, PLAN_VERSION, SEGMENT_S
 from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.scenario.model import Lasers, Scenario

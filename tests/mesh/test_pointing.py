@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from perigrid.mesh.geometry import Geometry
+from perigrid.mesh.planning.geometry import Geometry
 from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.scenario.model import LaserPair, Scenario
 from tests.mesh.worlds import planned, shell, world

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from perigrid.errors import Bug
-from perigrid.mesh.geometry import Geometry
 from perigrid.mesh.plan import ContactPlan
+from perigrid.mesh.planning.geometry import Geometry
 from perigrid.mesh.rates import slowest_ground_bps, slowest_laser_bps
 from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.scenario.model import Clock, GroundLink, Lasers, Station

@@ -19,9 +19,9 @@ import numpy as np
 
 from perigrid.app.scenarios import from_file, is_file, shipped_presets
 from perigrid.errors import UsageError
-from perigrid.mesh.contacts import chooses
-from perigrid.mesh.geometry import Geometry
 from perigrid.mesh.plan import ContactPlan, compute_segment
+from perigrid.mesh.planning.contacts import chooses
+from perigrid.mesh.planning.geometry import Geometry
 from perigrid.mesh.segment import KNOTS, SEGMENT_S, Segment, segment_start_s
 from perigrid.mesh.topology import Mesh
 from perigrid.report.sky_head import Head, head_of, moment_at, utc_text

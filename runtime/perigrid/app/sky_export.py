@@ -16,7 +16,7 @@ from perigrid.app.shell import Shell
 from perigrid.app.sky import Sky
 from perigrid.app.sky_lists import Asked, check_positions, contacts_of, contacts_table, positions_table
 from perigrid.errors import UsageError
-from perigrid.mesh.overview import groups_of, shell_view
+from perigrid.mesh.survey.overview import groups_of, shell_view
 from perigrid.mesh.topology import LinkKind
 from perigrid.report.czml import MARGIN_SAMPLES, Colour, Document, Line, Place, Track, write_czml
 from perigrid.report.sky_head import Head, brief_lines, head_lines, moment_at

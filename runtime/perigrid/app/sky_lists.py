@@ -10,9 +10,9 @@ import numpy as np
 
 from perigrid.app.sky import Sky, steps
 from perigrid.errors import UsageError
-from perigrid.mesh.contact_list import ContactTable, contact_table, kind_name
-from perigrid.mesh.overview import groups_of
 from perigrid.mesh.plan import ContactPlan
+from perigrid.mesh.survey.contact_list import ContactTable, contact_table, kind_name
+from perigrid.mesh.survey.overview import groups_of
 from perigrid.mesh.topology import LinkKind
 from perigrid.report.tables import Table, iso, moments, rows_of
 from perigrid.sky.eclipse import margin_rad

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from perigrid.app.sky import Sky
-from perigrid.mesh.coverage import Coverage, Gap, coverage, step_for
-from perigrid.mesh.extent import Part, parts_of
-from perigrid.mesh.overview import (
+from perigrid.mesh.plan import ContactPlan
+from perigrid.mesh.survey.coverage import Coverage, Gap, coverage, step_for
+from perigrid.mesh.survey.extent import Part, parts_of
+from perigrid.mesh.survey.overview import (
     Group,
     Neighbours,
     ShellView,
@@ -28,7 +29,6 @@ from perigrid.mesh.overview import (
     shell_view,
     spread_of,
 )
-from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.topology import LinkKind
 from perigrid.report.sky_head import Head, head_lines
 from perigrid.sky.eclipse import beta_deg, eclipse_fraction, margin_rad

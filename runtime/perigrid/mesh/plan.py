@@ -1,7 +1,7 @@
 """When is which link up, how far does it reach, and how fast is it?
 
 The contact plan is what real missions upload: every planned contact, hour by hour. It is computed from the
-scenario (`contacts.py`), kept in segments that all processes map (`segment.py`), and never changes during a
+scenario (`planning/contacts.py`), kept in segments that all processes map (`segment.py`), and never changes during a
 run; faults are an overlay that nodes learn. Asking beyond the horizon is a bug of the caller, who has to
 add a segment first: to answer with the last known state would be a lie.
 """
@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from perigrid.errors import Bug, ScenarioError
-from perigrid.mesh.contacts import compute_segment
 from perigrid.mesh.hour import Contacts, Hour, joined
+from perigrid.mesh.planning.contacts import compute_segment
 from perigrid.mesh.rates import Rates
 from perigrid.mesh.segment import KNOT_S, PLAN_VERSION, SEGMENT_S, STEPS, Segment, segment_start_s
 from perigrid.mesh.topology import Link, LinkKind, Mesh

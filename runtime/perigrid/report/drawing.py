@@ -52,6 +52,12 @@ class _World:
     dead: frozenset[NodeId]
     ever_dead: frozenset[NodeId]
     computed: Mapping[NodeId, int]
+    catalogued: bool
+
+    @property
+    def drawn(self) -> list[Link]:
+        """Lasers that always point at the same satellite, and of the others those that were used or cut."""
+        return sorted({*self.mesh.lasers, *self.lasers, *(k for k in self.ever_cut if k.kind == LinkKind.LASER)})
 
     @property
     def most_bytes(self) -> int:
@@ -71,7 +77,7 @@ def drawing(scenario: Scenario, mesh: Mesh, story: Story) -> Html:
         tag("desc", description, id="constellation-desc"),
         *(_earth(world) if layout.ring else ()),
         *(tag("text", text, x=x, y=y, class_="block") for (x, y), text in layout.titles),
-        *(_laser(world, link) for link in mesh.lasers if link.a in layout.places and link.b in layout.places),
+        *(_laser(world, link) for link in world.drawn if link.a in layout.places and link.b in layout.places),
         *(_ground(world) if layout.ring else ()),
         *(_satellite(world, node) for node in layout.places),
         role="img",
@@ -105,7 +111,19 @@ def _world(scenario: Scenario, mesh: Mesh, story: Story) -> _World:
     weight.update(dict.fromkeys(computed, INVOLVED))
     weight.update(dict.fromkeys((*ever_dead, *(end for link in ever_cut for end in link[:2])), BROKEN))
     layout = layout_of(scenario, mesh, weight)
-    return _World(mesh, story, layout, loads["laser"], loads["radio"], cut, ever_cut, dead, ever_dead, computed)
+    return _World(
+        mesh=mesh,
+        story=story,
+        layout=layout,
+        lasers=loads["laser"],
+        radios=loads["radio"],
+        cut=cut,
+        ever_cut=ever_cut,
+        dead=dead,
+        ever_dead=ever_dead,
+        computed=computed,
+        catalogued=bool(scenario.catalogues),
+    )
 
 
 def _link(mesh: Mesh, ids: Mapping[str, NodeId], ends: Iterable[str]) -> Link | None:
@@ -275,7 +293,8 @@ def _entry(sample: Html, text: str) -> Html:
 def _description(world: _World) -> str:
     """What the drawing shows, in words."""
     mesh = world.mesh
-    parts = [f"{count(mesh.satellite_count, 'satellite')}, {count(len(mesh.lasers), 'laser')}."]
+    roaming = ", pointed at whoever is nearest" if any(group >= 0 for group in mesh.roaming) else ""
+    parts = [f"{count(mesh.satellite_count, 'satellite')}, {count(len(world.drawn), 'laser')}{roaming}."]
     busy = [load for load in world.story.loads if load.kind == "laser"][:1]
     parts += [f"The busiest laser, {load.a} – {load.b}, carried {amount(load.size_bytes)}." for load in busy]
     parts += _state("Cut", (mesh.label(link) for link in sorted(world.cut)))
@@ -299,6 +318,10 @@ def _scope(world: _World) -> str:
     text = (
         "Places are those of the pattern, not of the sky, and not to scale. Bytes are of all traffic while the job ran."
     )
+    if world.catalogued:
+        text += (
+            " Catalogued satellites stand in the order of their file; of their lasers those that were used are drawn."
+        )
     if drawn < total:
         planes = f"the {layout.planes_drawn:,} of {count(layout.planes, 'plane')} that had most to do with the job"
         which = planes if layout.planes > 1 else "those that had most to do with the job"

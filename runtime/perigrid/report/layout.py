@@ -1,8 +1,9 @@
 """Where does each satellite stand in a drawing of its constellation?
 
 One plane is a ring around the Earth. Several planes are columns beside each other, a slot a row, as if the orbits were
-unrolled. At most MAX_SATELLITES are drawn: whole planes, those that had most to do with the job first. Positions are
-of the pattern, not of the sky at some moment, and not to scale.
+unrolled; catalogued satellites, which have no pattern, stand in the order of their file. At most MAX_SATELLITES are
+drawn: whole planes, those that had most to do with the job first. Positions are of the pattern, not of the sky at some
+moment, and not to scale.
 """
 
 from __future__ import annotations
@@ -26,15 +27,19 @@ COLUMN_PX, SLOT_PX, MARGIN_PX, TITLE_PX = 34.0, 26.0, 26.0, 24.0
 MAX_NODE_PX, MIN_NODE_PX, SLOT_NODE_PX = 13.0, 2.5, 7.0
 MIN_WIDTH_PX = 360.0
 NUMBERS_SHOWN = 16
+CATALOGUE_SLOTS = 24
+"""Catalogued satellites below each other; so few alone are a ring."""
 
 Place = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """A plane's satellites, slot by slot, and which shell and which of its planes it is."""
+    """A plane's satellites, slot by slot, and which shell (`group` in words) and which of its planes it is; or some of
+    a catalogue's satellites.
+    """
 
-    shell: str
+    group: str
     number: int
     nodes: tuple[NodeId, ...]
 
@@ -67,8 +72,14 @@ def planes_of(scenario: Scenario) -> list[Plane]:
     for shell in scenario.shells:
         for number in range(shell.planes):
             nodes = tuple(NodeId(first + slot) for slot in range(shell.sats_per_plane))
-            planes.append(Plane(shell.name, number + 1, nodes))
+            planes.append(Plane(f"shell {shell.name}", number + 1, nodes))
             first += shell.sats_per_plane
+    for catalogue in scenario.catalogues:
+        last = first + len(catalogue.elements)
+        for number, low in enumerate(range(first, last, CATALOGUE_SLOTS)):
+            nodes = tuple(NodeId(node) for node in range(low, min(low + CATALOGUE_SLOTS, last)))
+            planes.append(Plane(f"catalogue {catalogue.name}", number + 1, nodes))
+        first = last
     return planes
 
 
@@ -88,7 +99,7 @@ def _chosen(planes: Sequence[Plane], weight: Mapping[NodeId, float]) -> list[Pla
     ranked = sorted(planes, key=lambda plane: -sum(weight.get(node, 0.0) for node in plane.nodes))
     if len(ranked[0].nodes) > MAX_SATELLITES:
         nodes = sorted(ranked[0].nodes, key=lambda node: -weight.get(node, 0.0))[:MAX_SATELLITES]
-        return [Plane(ranked[0].shell, ranked[0].number, tuple(sorted(nodes)))]
+        return [Plane(ranked[0].group, ranked[0].number, tuple(sorted(nodes)))]
     chosen: list[Plane] = []
     room = MAX_SATELLITES
     for plane in ranked:
@@ -116,7 +127,7 @@ def _columns(planes: Sequence[Plane], of_planes: int) -> Layout:
     titles: list[tuple[Place, str]] = []
     y, widest = MARGIN_PX, 1
     for block in _blocks(planes):
-        titles.append(((MARGIN_PX - 12, y), f"shell {block[0].shell}, {_numbers(block)}"))
+        titles.append(((MARGIN_PX - 12, y), f"{block[0].group}, {_numbers(block)}"))
         y += TITLE_PX
         for column, plane in enumerate(block):
             for slot, node in enumerate(plane.nodes):
@@ -133,7 +144,7 @@ def _blocks(planes: Sequence[Plane]) -> list[list[Plane]]:
     """Planes that stand beside each other: of one shell, and not too many."""
     blocks: list[list[Plane]] = []
     for plane in planes:
-        if blocks and blocks[-1][0].shell == plane.shell and len(blocks[-1]) < MAX_COLUMNS:
+        if blocks and blocks[-1][0].group == plane.group and len(blocks[-1]) < MAX_COLUMNS:
             blocks[-1].append(plane)
         else:
             blocks.append([plane])
@@ -142,8 +153,9 @@ def _blocks(planes: Sequence[Plane]) -> list[list[Plane]]:
 
 def _numbers(block: Sequence[Plane]) -> str:
     first, last = block[0].number, block[-1].number
+    what = "plane" if block[0].group.startswith("shell ") else "column"
     if first == last:
-        return f"plane {first}"
+        return f"{what} {first}"
     if last - first == len(block) - 1:
-        return f"planes {first} to {last}"
-    return f"planes {named([str(plane.number) for plane in block], NUMBERS_SHOWN)}"
+        return f"{what}s {first} to {last}"
+    return f"{what}s {named([str(plane.number) for plane in block], NUMBERS_SHOWN)}"

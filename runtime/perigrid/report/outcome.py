@@ -51,7 +51,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     `bytes_over_lasers` counts what all traffic put on lasers in between, `bytes_of_replicas` what copies of
     the data took since the run came up. `duplicates` were settled and dropped on the ground,
     `duplicates_to_client` were handed on twice. `links_cut` and `satellites_lost` are those at the job's
-    end, and `valid_for_latency` is None in free mode.
+    end, and `valid_for_latency` is None in free mode. `rate` is emulated seconds a second of the wall, and the sky
+    turns `orbit_rate` times as fast as emulated time passes.
     """
 
     job: str
@@ -85,6 +86,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     bytes_of_replicas: int
     preloaded: tuple[str, ...]
     event_log_full: bool = False
+    orbit_rate: float = 1.0
     assumptions: str = ASSUMPTIONS
 
     @property
@@ -150,6 +152,7 @@ def outcome_of(
         bytes_of_replicas=after.bytes_of_replicas,
         preloaded=after.preloaded,
         event_log_full=after.event_log_full,
+        orbit_rate=after.orbit_rate,
     )
 
 
@@ -171,8 +174,22 @@ def stage_medians(accepted: Sequence[tuple[ShardAccepted, int]]) -> Stages | Non
     )
 
 
-def validity(mode: str, rate: float, valid: bool | None, lateness: LatenessStatus) -> str:
+def validity(facts: Outcome | RunStatus) -> str:
     """One line on whether a run's times may be taken for the orbit's."""
+    line = _validity(facts.mode, facts.rate, facts.valid_for_latency, facts.lateness)
+    turning = turning_sky(facts.orbit_rate)
+    return f"{line}; {turning}" if turning else line
+
+
+def turning_sky(orbit_rate: float) -> str:
+    """What a sky that does not turn as fast as time passes changes, in a clause; "" for one that does."""
+    if orbit_rate == 1.0:
+        return ""
+    contacts = f"{orbit_rate:.6g} times as short" if orbit_rate > 1.0 else f"{1 / orbit_rate:.6g} times as long"
+    return f"the sky turns {orbit_rate:.6g} times as fast as time passes: contacts are {contacts}, delays are not"
+
+
+def _validity(mode: str, rate: float, valid: bool | None, lateness: LatenessStatus) -> str:
     if mode == "free":
         return "free clock: throughput of this machine, not latency in orbit"
     if valid:
@@ -212,7 +229,7 @@ def lines_of(outcome: Outcome) -> list[str]:
         lines.append("  the event log is full: bytes are counted up to then")
     if o.links_cut or o.satellites_lost:
         lines.append(f"  {o.links_cut} links cut, {o.satellites_lost} of {o.satellites} satellites lost")
-    lines.append(f"  {validity(o.mode, o.rate, o.valid_for_latency, o.lateness)}")
+    lines.append(f"  {validity(o)}")
     coverage = "every tile is in it once" if o.coverage_ok else "COVERAGE IS NOT COMPLETE"
     lines.append(f"  result_sha256 {o.result_sha256} ({coverage})")
     return lines

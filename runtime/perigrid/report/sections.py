@@ -12,7 +12,7 @@ from pathlib import Path
 
 from perigrid.report.breakdown import Breakdown, Line
 from perigrid.report.markup import Html, join, tag
-from perigrid.report.outcome import Outcome, amount
+from perigrid.report.outcome import Outcome, amount, turning_sky
 from perigrid.report.story import LinkLoad, Story
 from perigrid.report.words import count, figure, seconds, sentence
 
@@ -33,7 +33,18 @@ PARTS = {
 
 
 def verdict(outcome: Outcome | None) -> tuple[str, str, str]:
-    """May times be believed? A style, the words of the badge, and a sentence."""
+    """May times be believed? A style, the words of the badge, and a sentence or two."""
+    style, words, told = _verdict(outcome)
+    return style, words, told if outcome is None else f"{told}{_turning(outcome.orbit_rate)}"
+
+
+def _turning(orbit_rate: float) -> str:
+    """A sentence on a sky that does not turn as fast as time passes, with the blank before it; "" for one that does."""
+    clause = turning_sky(orbit_rate)
+    return f" {clause[0].upper()}{clause[1:]}." if clause else ""
+
+
+def _verdict(outcome: Outcome | None) -> tuple[str, str, str]:
     if outcome is None or (outcome.mode != "free" and outcome.valid_for_latency is None):
         return (
             "neutral",
@@ -67,7 +78,9 @@ def head(story: Story, outcome: Outcome | None) -> Html:
             "has ended, and no client has merged its result" if story.ended else "had not ended when this was written"
         )
         done = f"{len(story.accepted):,} of {count(story.job.shards, 'shard')} were accepted"
-        parts.append(tag("p", f"The job, {story.job.model} on {story.job.dataset}, {state}: {done}.", class_="lead"))
+        turning = _turning(story.run.orbit_rate)
+        text = f"The job, {story.job.model} on {story.job.dataset}, {state}: {done}.{turning}"
+        parts.append(tag("p", text, class_="lead"))
     else:
         parts.append(tag("p", sentence(story, outcome), class_="lead"))
     parts.append(tag("p", badge(outcome), " ", verdict(outcome)[2], class_="verdict"))
@@ -121,7 +134,7 @@ def _more_figures(o: Outcome) -> Html:
         ("conflicting results", figure("conflicts", o.conflicts, f"{o.conflicts:,}")),
         ("failed shards", figure("failed", o.failed, f"{o.failed:,}")),
         ("satellites", figure("satellites", o.satellites, f"{o.satellites:,}")),
-        ("clock", join([figure("mode", o.mode, o.mode), ", rate ", figure("rate", o.rate, f"{o.rate:.4g}")])),
+        ("clock", _clock(o)),
         ("released late", figure("lateness.share_late", o.lateness.share_late, f"{100 * o.lateness.share_late:.3g} %")),
         ("coverage", figure("coverage_ok", o.coverage_ok, coverage)),
         (
@@ -132,6 +145,14 @@ def _more_figures(o: Outcome) -> Html:
     body = [tag("tr", tag("th", name, scope="row"), tag("td", shown)) for name, shown in rows]
     table = tag("table", tag("caption", "All figures of the job", class_="hidden"), tag("tbody", *body))
     return tag("details", tag("summary", "All figures"), table)
+
+
+def _clock(o: Outcome) -> Html:
+    """How time passed, and how fast the sky turned in it where that was not as fast."""
+    parts = [figure("mode", o.mode, o.mode), ", rate ", figure("rate", o.rate, f"{o.rate:.4g}")]
+    if o.orbit_rate != 1.0:
+        parts += [", orbit rate ", figure("orbit_rate", o.orbit_rate, f"{o.orbit_rate:.6g}")]
+    return join(parts)
 
 
 def _failures(outcome: Outcome) -> Html:
@@ -294,6 +315,7 @@ def again(story: Story, folder: Path) -> Html:
         ("run", story.run.run),
         ("directory", str(folder)),
         ("epoch", story.run.epoch),
+        ("orbit rate", f"{story.run.orbit_rate:.6g}"),
         ("satellites", f"{number:,}"),
         ("scenario's digest", story.run.scenario_digest),
         ("perigrid", story.run.perigrid),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from perigrid.mesh.overview import groups_of, shell_view
+from perigrid.mesh.survey.overview import groups_of, shell_view
 from perigrid.scenario.model import ProvenanceKind, Scenario
 
 PARTS = ("shell", "catalogue", "laser", "station", "lasers", "ground_link", "optical_link", "backbone")

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perigrid.mesh.geometry import Geometry
-from perigrid.mesh.overview import Group, groups_of, one_of_each_plane, shell_view
 from perigrid.mesh.plan import Edges
+from perigrid.mesh.planning.geometry import Geometry
+from perigrid.mesh.survey.overview import Group, groups_of, one_of_each_plane, shell_view
 from perigrid.mesh.topology import LinkKind
 from perigrid.report import sky_style
 from perigrid.report.land import Land

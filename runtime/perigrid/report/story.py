@@ -33,7 +33,7 @@ Part = TypeVar("Part", bound=msgspec.Struct)
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the log's first line says of the run. `inputs` are the sha256 of models and data by name; `command` is what
-    brought it up, where that is known.
+    brought it up, where that is known. The sky turns `orbit_rate` times as fast as emulated time passes.
     """
 
     run: str
@@ -41,6 +41,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str
     scenario_digest: str
     rate: float
+    orbit_rate: float = 1.0
     mode: str
     satellites: int | tuple[str, ...]
     inputs: dict[str, str] = {}

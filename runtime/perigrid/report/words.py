@@ -112,7 +112,7 @@ def value_of(name: str, value: Any) -> str:
         return value.strftime("%Y-%m-%d %H:%M:%S UTC")
     if isinstance(value, int | float):
         if unit == "bps":
-            return _rate(float(value))
+            return bit_rate(float(value))
         number = f"{value:,}" if isinstance(value, int) else f"{value:,.12g}"
         if unit == "deg":
             return f"{number}°"
@@ -126,7 +126,8 @@ def value_of(name: str, value: Any) -> str:
     return text if len(text) <= MAX_VALUE_LETTERS else f"{text[:MAX_VALUE_LETTERS]}… ({len(text):,} letters)"
 
 
-def _rate(rate_bps: float) -> str:
+def bit_rate(rate_bps: float) -> str:
+    """Bits a second for a reader, with the unit that suits."""
     for size, unit in ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")):
         if rate_bps >= size:
             return f"{rate_bps / size:,.6g} {unit}"

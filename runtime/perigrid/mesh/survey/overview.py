@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from perigrid.mesh.geometry import Geometry
+from perigrid.mesh.planning.geometry import Geometry
 from perigrid.mesh.topology import FULL_CIRCLE_DEG, Mesh
 from perigrid.scenario.model import Catalogue, Scenario, Shell
 from perigrid.sky.frames import Floats

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from perigrid.mesh.geometry import Geometry, Indices
+from perigrid.mesh.planning.geometry import Geometry, Indices
 from perigrid.sky.frames import Floats
 
 STEP_S = 10

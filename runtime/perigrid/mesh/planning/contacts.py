@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from perigrid.errors import ScenarioError
-from perigrid.mesh.antennas import Antennas
-from perigrid.mesh.geometry import Geometry, Indices
-from perigrid.mesh.pointing import nearest_services
+from perigrid.mesh.planning.antennas import Antennas
+from perigrid.mesh.planning.geometry import Geometry, Indices
+from perigrid.mesh.planning.pointing import nearest_services
 from perigrid.mesh.rates import link_of
 from perigrid.mesh.segment import KNOT_S, KNOTS, SEGMENT_S, Segment, segment_start_s
-from perigrid.mesh.services import Service, acquired, offsets_of, rows_of
-from perigrid.mesh.sight import CHUNK_STEPS, STEP_S, Sights, laser_sights, radio_sights
+from perigrid.mesh.planning.services import Service, acquired, offsets_of, rows_of
+from perigrid.mesh.planning.sight import CHUNK_STEPS, STEP_S, Sights, laser_sights, radio_sights
 from perigrid.mesh.topology import Mesh
 from perigrid.scenario.model import Scenario, Station
 from perigrid.sky.frames import Floats

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perigrid.mesh.overview import Group
+from perigrid.mesh.survey.overview import Group
 from perigrid.mesh.plan import Edges
 from perigrid.mesh.topology import LinkKind
 

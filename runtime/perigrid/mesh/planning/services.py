@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from perigrid.mesh.geometry import Indices
+from perigrid.mesh.planning.geometry import Indices
 from perigrid.sky.frames import Floats
 
 

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from perigrid.mesh.geometry import Geometry, Indices
-from perigrid.mesh.services import Service
-from perigrid.mesh.sight import STEP_S, bisect
+from perigrid.mesh.planning.geometry import Geometry, Indices
+from perigrid.mesh.planning.services import Service
+from perigrid.mesh.planning.sight import STEP_S, bisect
 from perigrid.sky.frames import Floats
 
 LOOK_S = 60

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from perigrid.mesh.geometry import Geometry
+from perigrid.mesh.planning.geometry import Geometry
 from perigrid.scenario.model import Scenario
 from perigrid.sky.frames import Floats
 

@@ -15,7 +15,7 @@ every new pointing costs acquisition.
 import heapq
 from collections.abc import Callable, Set
 
-from perigrid.mesh.services import Service
+from perigrid.mesh.planning.services import Service
 from perigrid.scenario.model import AntennaPolicy
 
 Height = Callable[[list[int], float], list[float]]
