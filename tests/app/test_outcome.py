@@ -106,13 +106,26 @@ def test_a_failed_shard_and_its_cause() -> None:
 
 def test_every_output_says_whether_times_count() -> None:
     late = LatenessStatus(share_late=0.02, tolerance_ms=5.0, rate_that_holds=0.04)
-    assert validity("dilated", 0.1, True, LatenessStatus()).startswith("VALID FOR LATENCY")
-    invalid = validity("dilated", 0.1, False, late)
+    assert validity(status(13.0, 0)).startswith("VALID FOR LATENCY")
+    invalid = validity(status(13.0, 0, valid_for_latency=False, lateness=late))
     assert invalid.startswith("INVALID FOR LATENCY")
     assert "--rate 0.04" in invalid
-    assert "not latency" in validity("free", 1.0, None, LatenessStatus())
+    assert "not latency" in validity(status(13.0, 0, mode="free", rate=1.0, valid_for_latency=None))
     o = outcome(handed((accepted(0, 0.4), 4)), status(13.0, 0, valid_for_latency=False, lateness=late))
     assert any("INVALID FOR LATENCY" in line for line in lines_of(o))
+
+
+@pytest.mark.parametrize(
+    ("orbit_rate", "clause"),
+    [(60.0, "turns 60 times as fast as time passes: contacts are 60 times as short"), (0.5, "2 times as long")],
+)
+def test_every_output_says_how_fast_the_sky_turns_unless_it_is_as_fast_as_time(orbit_rate: float, clause: str) -> None:
+    o = outcome(handed((accepted(0, 0.4), 4)), status(13.0, 0, orbit_rate=orbit_rate))
+    assert o.orbit_rate == orbit_rate
+    assert any("VALID FOR LATENCY" in line and clause in line and "delays are not" in line for line in lines_of(o))
+    usual = outcome(handed((accepted(0, 0.4), 4)), status(13.0, 0))
+    assert json.loads(msgspec.json.encode(usual))["orbit_rate"] == 1.0
+    assert not any("sky turns" in line for line in lines_of(usual))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import sys
 
+import msgspec
 import pytest
 
+from perigrid.app.commands.status import link_line
+from perigrid.app.display import status_html
+from perigrid.app.handles import Status
 from perigrid.app.jobs import Started
 from perigrid.app.progress import (
     LINES_A_JOB,
@@ -17,8 +21,9 @@ from perigrid.app.progress import (
     status_rows,
     waiting_line,
 )
+from perigrid.app.rerun import Repetition
 from perigrid.job.spec import JobSpec
-from perigrid.live.clients import ConnectionLost, Delivered, JobSummary
+from perigrid.live.clients import ConnectionLost, Delivered, JobSummary, LinkStatus
 from perigrid.node.frames import Stages
 from perigrid.node.records import ShardAccepted
 from perigrid.node.replies import Admitted, Row
@@ -29,8 +34,8 @@ SPEC = JobSpec(job="a", model="tinycloud", dataset="scene")
 SHARDS = 50
 
 
-def started(waits_for: str = "", until_sky_s: float | None = None) -> Started:
-    return Started(SPEC, Admitted("a", 200, SHARDS, False, waits_for, until_sky_s), status(10.0, 0))
+def started(waits_for: str = "", until_sky_s: float | None = None, **changes: object) -> Started:
+    return Started(SPEC, Admitted("a", 200, SHARDS, False, waits_for, until_sky_s), status(10.0, 0, **changes))
 
 
 def delivered(shard: int) -> Delivered:
@@ -64,12 +69,47 @@ def test_a_job_that_waits_says_for_what_and_until_when() -> None:
     assert "no contact is planned" in never
 
 
+def test_moments_are_those_of_a_sky_that_turns_faster() -> None:
+    line = waiting_line(started("no station sees a satellite", 70.0, orbit_rate=60.0))
+    assert line is not None
+    # 70 s of emulated time after the epoch the sky stands where it is 70 minutes after it.
+    assert "at 2025-05-15T01:10:00Z in orbit: in 60 s there, 600 s here" in line
+    rows = dict(status_rows(status(10.0, 0, orbit_rate=60.0, links_out=2), 12, []))
+    assert rows["in orbit"].startswith("2025-05-15T00:10:00Z, 10.0 s after the epoch, rate 0.1, orbit rate 60")
+    assert rows["links up"].endswith("1 cut, 2 out")
+    assert "the sky turns 60 times as fast" in rows["times"]
+
+
 def test_a_state_in_rows() -> None:
     rows = dict(status_rows(status(10.0, 0), 12, [JobSummary("a", "running", 2, 6, 3, 0)]))
     assert rows["satellites up"] == "12 of 12, lost: sat-07"
     assert rows["job a"] == "running, 2 of 6 shards, 3 attempts"
     assert rows["times"].startswith("VALID FOR LATENCY")
     assert rows["in orbit"].startswith("2025-05-15T00:00:10Z")
+
+
+def test_links_that_are_not_as_they_should_be_are_shown_with_their_state() -> None:
+    states = {"sat-01": "up", "sat-02": "out", "sat-03": "cut", "sat-04": "dead", "sat-05": "down"}
+    links = tuple(
+        LinkStatus(
+            a=a, b="sat-09", kind="laser", state=state, range_km=2997.92, delay_ms=10.0, rate_bps=1e9, back_bps=2e6
+        )
+        for a, state in states.items()
+    )
+    fields = msgspec.structs.asdict(status(10.0, 0, links=links, links_out=1))
+    page = status_html(Status(satellites=(), **fields))
+    assert [f"{a} - sat-09" in page for a in states] == [False, True, True, True, False]
+    assert link_line(links[0]) == "  laser  sat-01 - sat-09: up, 2998 km, 10.00 ms, 1 Gbit/s there, 2 Mbit/s back"
+    assert link_line(links[1]) == "  laser  sat-02 - sat-09: out"
+    alike = msgspec.structs.replace(links[0], back_bps=1e9)
+    assert link_line(alike).endswith("10.00 ms, 1 Gbit/s")
+
+
+def test_a_repetition_says_under_which_sky() -> None:
+    lines = Repetition(
+        original="a", run="a-rerun", directory="d", equal=True, jobs=(), deeds=(), changes=(), notes=(), orbit_rate=60.0
+    ).lines()
+    assert "  in both the sky turns 60 times as fast as time passes" in lines[1]
 
 
 def test_plain_lines_say_only_what_changed() -> None:

@@ -317,11 +317,14 @@ class Launcher:
         path.write_text(scenario_toml(self.scene, rate, service_s, **changes))
         return path
 
-    def up(self, name: str, *options: str, settled: bool = True, **changes: Any) -> Constellation:
-        """Bring up a detached constellation, and wait until it is at rest."""
+    def up(
+        self, name: str, *options: str, settled: bool = True, file: Path | None = None, **changes: Any
+    ) -> Constellation:
+        """Bring up a detached constellation of `file`, or of what the changes say, and wait until it is at rest."""
         run = RunDirectory((self.root / name).resolve())
         self.started.append(run)
-        arguments = ["up", str(self.scenario(name, **changes)), "--name", name, "--root", str(self.root), *options]
+        path = file or self.scenario(name, **changes)
+        arguments = ["up", str(path), "--name", name, "--root", str(self.root), *options]
         done = subprocess.run(
             [*COMMAND, *arguments, "--detach", "--json"],
             env=environment(),

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perigrid.mesh.topology import Link, LinkKind
+from perigrid.node.actions import Send
 from perigrid.node.blobs import Blob
 from perigrid.node.custody import MAX_SEEN_AHEAD, MAX_TRIES, Incoming, Outgoing, window_bytes
 from perigrid.node.frames import (
@@ -20,7 +21,7 @@ from perigrid.node.frames import (
     Probe,
     size_on_link_bytes,
 )
-from perigrid.node.relay import ADVERT_LIFETIME_S, WAKE_DEAF
+from perigrid.node.relay import ADVERT_LIFETIME_S, WAKE_CUSTODY, WAKE_DEAF
 from perigrid.node.transfers import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Sender
 from perigrid.units import MIB, NodeId
 from tests.node.wires import End, Wire, at, end, laser, notes, plan, sent
@@ -357,3 +358,18 @@ def test_who_does_not_hear_goes_on_saying_so_to_the_other_end_alone() -> None:
     assert [(f.destination, f.body.up) for f in sent(again) if isinstance(f.body, LinkAdvert)] == [(NodeId(6), False)]
     here.relay.link_up(at(40.0), laser(5, 6))
     assert here.relay.woken(at(60.0), WAKE_DEAF) == []
+
+
+def test_what_is_overdue_as_the_plan_ends_a_contact_goes_another_way() -> None:
+    contacts = plan()
+    radio = next(link for link in contacts.links_of(NodeId(0)) if link.kind is LinkKind.RADIO)
+    set_s = contacts.next_change(radio, 0.0)
+    one = end(0)
+    one.relay.link_up(at(set_s - 30.0), radio)
+    frames = one.relay.sender.frames(contacts.mesh.ground, Probe(1))
+    assert [f.trace for f in sent(one.relay.submit(at(set_s - 0.01), frames))] == [frames[0].trace]
+    # The acknowledgement is overdue, the pass is over, and the terminal has not said so yet.
+    actions = one.relay.woken(at(set_s + 25.0), WAKE_CUSTODY)
+    assert not any(isinstance(action, Send) and action.link == radio for action in actions)
+    kept = [*(f.trace for f in sent(actions)), *(waiting.frame.trace for waiting in one.relay.waiting)]
+    assert kept == [frames[0].trace]

@@ -49,6 +49,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     cause: str = "POISON: the payload died 3 times under it"
     job: str = JOB
     seed: int = 7
+    orbit_rate: float = 1.0
 
 
 @dataclass(slots=True)
@@ -209,6 +210,7 @@ def outcome_of(wish: Wish, story: Story) -> Outcome:
         bytes_over_ground_links=905_123,
         bytes_of_replicas=25_165_824,
         preloaded=("models on every satellite: tinycloud",),
+        orbit_rate=wish.orbit_rate,
     )
 
 
@@ -225,7 +227,7 @@ def made_run(root: Path, wish: Wish, scenario: Scenario | None = None) -> Path:
     wish = msgspec.structs.replace(wish, satellites=world.satellite_count)
     changes: dict[str, Any] = {
         "data": (DataSource(file=str(scene), stride_px=64),),
-        "clock": Clock(rate=0.1),
+        "clock": Clock(rate=0.1, orbit_rate=wish.orbit_rate),
         "preset": "three-body-12",
         "provenance": origins(world),
     }

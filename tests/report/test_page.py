@@ -52,6 +52,14 @@ def test_figures_are_those_of_the_outcome(calm_run: Path, tmp_path: Path) -> Non
     assert (page.shown["accepted"], page.shown["shards"], page.shown["duplicates_to_client"]) == ("73", "73", "0")
 
 
+def test_a_sky_that_turns_faster_is_told_wherever_times_are_judged(tmp_path: Path, calm_run: Path) -> None:
+    page = page_of(made_run(tmp_path, Wish(shards=24, orbit_rate=60.0)), tmp_path)
+    told = "The sky turns 60 times as fast as time passes: contacts are 60 times as short, delays are not."
+    assert page.text.count(told) == 2
+    assert page.shown["orbit_rate"] == "60" and page.outcome["orbit_rate"] == 60.0
+    assert "sky turns" not in page_of(calm_run, tmp_path).text
+
+
 def test_the_outcome_in_a_sentence(calm_run: Path, tmp_path: Path) -> None:
     text = page_of(calm_run, tmp_path).text
     assert (

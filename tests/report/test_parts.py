@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -18,14 +19,14 @@ from perigrid.job.masks import NO_VOTE
 from perigrid.job.spec import Capture
 from perigrid.mesh.topology import Mesh
 from perigrid.report.drawing import LOAD_CLASSES, load_class
-from perigrid.report.layout import MAX_SATELLITES, layout_of, planes_of
+from perigrid.report.layout import CATALOGUE_SLOTS, MAX_SATELLITES, layout_of, planes_of
 from perigrid.report.markup import Html, join, tag
 from perigrid.report.origins import KINDS, value_at
 from perigrid.report.picture import MAX_SIDE_PX, PNG_SIGNATURE, png, read_mask, scene_of, shares_of, step_of, stretched
 from perigrid.report.story import Accepted, Attempt, Incident, ShardStory
 from perigrid.report.timeline import MAX_ROWS, Axis, grouped, rows_of
 from perigrid.report.words import linked, seconds, value_of
-from perigrid.scenario.model import DataSource, Fault, ProvenanceKind, Scenario, Shell
+from perigrid.scenario.model import Catalogue, DataSource, Elements, Fault, ProvenanceKind, Scenario, Shell
 from perigrid.units import NodeId
 from tests.conftest import ring_scenario
 from tests.report.reading import Page
@@ -256,6 +257,27 @@ def test_the_planes_that_mattered_are_drawn_first() -> None:
     assert len(found.places) == MAX_SATELLITES
     assert (found.planes_drawn, found.planes) == (20, 30)
     assert all(0 <= x <= found.width_px and 0 <= y <= found.height_px for x, y in found.places.values())
+
+
+def catalogue(satellites: int) -> Scenario:
+    """Catalogued satellites alone, which seek the nearest."""
+    epoch = datetime(2026, 3, 20, tzinfo=UTC)
+    shape = {"eccentricity": 0.0, "inclination_deg": 53.0, "argument_of_perigee_deg": 0.0, "mean_anomaly_deg": 0.0}
+    elements = tuple(
+        Elements(number=400_000 + n, name=f"S-{n}", epoch=epoch, mean_motion_rev_day=15.0, raan_deg=5.0 * n, **shape)
+        for n in range(satellites)
+    )
+    found = Catalogue(name="own", file="own.json", elements=elements)
+    return ring_scenario(shells=(), stations=(), catalogues=(found,))
+
+
+def test_catalogued_satellites_stand_in_the_order_of_their_file() -> None:
+    few, many = catalogue(CATALOGUE_SLOTS), catalogue(CATALOGUE_SLOTS + 7)
+    ring = layout_of(few, Mesh(few), {})
+    assert ring.ring and list(ring.places) == list(Mesh(few).satellite_ids)
+    columns = layout_of(many, Mesh(many), {})
+    assert not columns.ring and list(columns.places) == list(Mesh(many).satellite_ids)
+    assert [text for _, text in columns.titles] == ["catalogue own, columns 1 to 2"]
 
 
 def test_a_ring_larger_than_the_drawing_keeps_those_that_mattered() -> None:

@@ -32,6 +32,7 @@ def launch(
     models: Model | Sequence[Model] | None = None,
     data: Data | Sequence[Data] | None = None,
     rate: float | None = None,
+    orbit_rate: float | None = None,
     clock: Literal["dilated", "free"] | None = None,
     satellites_per_process: int = 1,
     name: str | None = None,
@@ -50,6 +51,8 @@ def launch(
         models: names of models or paths of .onnx files in place of the scenario's.
         data: datasets, scenes (.npz), tiles (.npy [N, ...], folders, arrays) or DataSources in place of the scenario's.
         rate: emulated seconds a second of the wall; by default what this machine can keep, at most 1.
+        orbit_rate: how many times as fast as emulated time passes the sky turns, at most 1000, in place of the
+            scenario's: contacts come and go that much sooner, delays stay those of the geometry.
         clock: "free" lets inference take what it takes here: throughput, not latency.
         satellites_per_process: satellites that share a process.
         name: the run's name, by default the scenario's.
@@ -75,7 +78,7 @@ def launch(
     names = None if models is None else [str(model) for model in as_list(models)]
     with as_files([] if data is None else as_list(data)) as files:
         sources = None if data is None else [data_source(each, os.environ) for each in files]
-        chosen = world(scenario, Wanted(names, sources, epoch), os.environ, say)
+        chosen = world(scenario, Wanted(names, sources, epoch, orbit_rate), os.environ, say)
         for change in chosen.changes:
             say(change)
         run, _ = bring_up(chosen.scenario, Path(root), name, options, os.environ, say)

@@ -46,7 +46,7 @@ def status_html(status: Status) -> str:
     from perigrid.app.progress import status_rows
 
     facts = facts_html(f"constellation {status.name}", status_rows(status, len(status.satellites), status.job_list))
-    broken = [link for link in status.links if link.state in ("cut", "dead")]
+    broken = [link for link in status.links if link.state in ("cut", "dead", "out")]
     if not broken:
         return facts
     rows = [(link.kind, f"{link.a} - {link.b}", link.state) for link in broken[:MAX_ROWS]]
@@ -79,7 +79,7 @@ def result_html(result: JobResult) -> str:
         ("exactly once", f"{o.duplicates} duplicates dropped on the ground, {o.duplicates_to_client} handed on twice"),
         ("time", f"{o.elapsed_s:.1f} s here, {o.emulated_s:.2f} s in orbit"),
         ("bytes", f"{amount(o.bytes_over_lasers)} over lasers, {amount(o.bytes_over_ground_links)} over ground links"),
-        ("times", validity(o.mode, o.rate, o.valid_for_latency, o.lateness)),
+        ("times", validity(o)),
         ("reduced by", result.reduce),
         ("result_sha256", o.result_sha256),
     ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,10 @@ import msgspec
 from perigrid.app.display import status_html
 from perigrid.app.job_handle import Job, Order
 from perigrid.app.jobs import complete, perform
-from perigrid.app.progress import job_display, status_rows
+from perigrid.app.progress import job_display, moment_of, status_rows
 from perigrid.app.reducers import Wish, find_reduction
 from perigrid.app.results import JobResult
-from perigrid.app.scenarios import Say, utc_at
+from perigrid.app.scenarios import Say
 from perigrid.app.tables import check_folder
 from perigrid.app.worlds import Data, Model, as_files
 from perigrid.errors import LinkBroken, NotRunning, UsageError
@@ -40,7 +39,8 @@ if TYPE_CHECKING:
 class Status(RunStatus, frozen=True, kw_only=True):
     """How a constellation is: what `perigrid status --json` prints, as a value.
 
-    `sky_s` is seconds since `epoch`; `rate` emulated seconds a second of the wall.
+    `sky_s` is emulated seconds since `epoch`; `rate` emulated seconds a second of the wall, and `orbit_rate` how many
+    times as fast as that the sky turns.
     """
 
     satellites: tuple[SatelliteInfo, ...]
@@ -57,9 +57,9 @@ class Status(RunStatus, frozen=True, kw_only=True):
 class Why(msgspec.Struct, frozen=True, kw_only=True):
     """What a node's shards wait for, and until when, as far as the ground knows.
 
-    `until_sky_s` and `until_utc` are when the next contact is planned, `in_sky_s` how far that is in orbit and
-    `in_wall_s` here; all are None where nothing is waited for, or no contact comes within the plan's horizon. `dead` is
-    how it really is.
+    `until_sky_s` is when the next contact is planned, `until_utc` where the sky stands then, `in_sky_s` how far that is
+    in emulated time and `in_wall_s` here; all are None where nothing is waited for, or no contact comes within the
+    plan's horizon. `dead` is how it really is.
     """
 
     node: str
@@ -122,6 +122,11 @@ class Constellation:
     def rate(self) -> float:
         """Emulated seconds a second of the wall."""
         return self._run.read().rate
+
+    @property
+    def orbit_rate(self) -> float:
+        """How many times as fast as emulated time passes the sky turns."""
+        return self._run.read().orbit_rate
 
     # --- work
 
@@ -266,7 +271,7 @@ class Constellation:
             shards_leased=explanation.shards_leased,
             reason=f"{explanation.node} is dead until it is rebooted" if dead else explanation.reason,
             until_sky_s=until_s,
-            until_utc=None if until_s is None else utc_at(datetime.fromisoformat(status.epoch), until_s),
+            until_utc=None if until_s is None else moment_of(status, until_s),
             in_sky_s=in_sky_s,
             in_wall_s=None if in_sky_s is None or status.rate <= 0 else in_sky_s / status.rate,
         )

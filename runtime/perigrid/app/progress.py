@@ -39,6 +39,11 @@ class JobDisplay(Protocol):
         """The job is over, or was left."""
 
 
+def moment_of(status: RunStatus, sky_s: float) -> str:
+    """Where the sky stands at a sky time, as a moment in UTC."""
+    return utc_at(datetime.fromisoformat(status.epoch), status.orbit_rate * sky_s)
+
+
 def waiting_line(started: Started) -> str | None:
     """What an admitted job waits for, and when that ends; None where it waits for nothing."""
     admitted, status = started.admitted, started.status
@@ -48,7 +53,7 @@ def waiting_line(started: Started) -> str | None:
     if admitted.until_sky_s is None:
         return f"{line}; no contact is planned within the horizon of the contact plan"
     sky_s = max(0.0, admitted.until_sky_s - status.sky_s)
-    moment = utc_at(datetime.fromisoformat(status.epoch), admitted.until_sky_s)
+    moment = moment_of(status, admitted.until_sky_s)
     here_s = sky_s / status.rate if status.rate > 0 else float("inf")
     return f"{line}; the next contact is at {moment} in orbit: in {sky_s:.0f} s there, {here_s:.0f} s here"
 
@@ -179,20 +184,21 @@ def job_display(terminal: bool, say: Say) -> JobDisplay:
 
 def status_rows(status: RunStatus, satellites: int, jobs: Sequence[JobSummary]) -> list[tuple[str, str]]:
     """A constellation's state for a reader: what, and how it is."""
-    moment = utc_at(datetime.fromisoformat(status.epoch), status.sky_s)
     lost = f", lost: {', '.join(status.satellites_lost)}" if status.satellites_lost else ""
-    orbit = f"{moment}, {status.sky_s:.1f} s after the epoch, rate {status.rate:.3g}, {status.mode}"
+    faster = "" if status.orbit_rate == 1.0 else f", orbit rate {status.orbit_rate:g}"
+    passed = f"{status.sky_s:.1f} s after the epoch, rate {status.rate:.3g}{faster}, {status.mode}"
+    out = f", {status.links_out} out" if status.links_out else ""
     rows = [
-        ("in orbit", orbit),
+        ("in orbit", f"{moment_of(status, status.sky_s)}, {passed}"),
         ("satellites up", f"{status.satellites_up} of {satellites}{lost}"),
-        ("links up", f"{status.links_up} of {len(status.links)}, {status.links_cut} cut"),
+        ("links up", f"{status.links_up} of {len(status.links)}, {status.links_cut} cut{out}"),
     ]
     for job in jobs[-MAX_JOBS_SHOWN:]:
         state = f"{job.state}, {job.shards_done} of {job.shards} shards, {job.attempts} attempts"
         rows.append((f"job {job.job}", state))
     if not status.settled:
         rows.append(("settling", "this machine is being measured, and captures copied"))
-    rows.append(("times", validity(status.mode, status.rate, status.valid_for_latency, status.lateness)))
+    rows.append(("times", validity(status)))
     return rows
 
 

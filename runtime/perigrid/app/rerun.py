@@ -41,6 +41,7 @@ from perigrid.live.launch import LaunchOptions, down
 from perigrid.live.models import ModelStore, file_sha256
 from perigrid.live.rundir import MAX_NAME_LENGTH, RunDirectory
 from perigrid.live.scenes import SceneSearch, load_scene
+from perigrid.report.outcome import turning_sky
 from perigrid.scenario.model import DataSource, Scenario
 
 SUFFIX = "-rerun"
@@ -85,12 +86,15 @@ class Repetition(msgspec.Struct, frozen=True, kw_only=True):
     deeds: tuple[RepeatedDeed, ...]
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
+    orbit_rate: float = 1.0
 
     def lines(self) -> list[str]:
         """The repetition for a reader; the last line is what it is about."""
         equal = sum(job.equal for job in self.jobs)
+        turning = turning_sky(self.orbit_rate)
         return [
             f"{self.original} was repeated as {self.run}, which is kept in {self.directory}",
+            *([f"  in both {turning}"] if turning else []),
             *(f"  {deed}" for deed in self.deeds),
             *(f"  note: {note}" for note in self.notes),
             *(f"  {line}" for line in change_lines(self.changes)),
@@ -421,6 +425,7 @@ def _repetition(original: Original, run: RunDirectory, repeating: Repeating, cha
         deeds=tuple(repeating.deeds),
         changes=tuple(changes),
         notes=tuple(_notes(original, repeating)),
+        orbit_rate=original.config.scenario.clock.orbit_rate,
     )
 
 

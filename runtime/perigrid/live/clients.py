@@ -360,7 +360,12 @@ class JobClient:
 
 
 class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One link: `state` is up, down, acquiring (by the plan), cut (by a fault) or dead (its end is)."""
+    """One link: `state` is up, down (by the plan), out (an outage that nobody planned), cut (by a fault) or dead (one
+    of its ends is).
+
+    `rate_bps` is the rate from `a` to `b` and `back_bps` that from `b` to `a`, both 0 where it is not up; of a radio
+    link, whose `a` is the satellite, they are the downlink's and the uplink's.
+    """
 
     a: str
     b: str
@@ -369,6 +374,7 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     range_km: float | None = None
     delay_ms: float | None = None
     rate_bps: float | None = None
+    back_bps: float | None = None
 
 
 class LatenessStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -389,19 +395,22 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the clients read of a run's status; the supervisor says more.
 
     `valid_for_latency` is None in free mode. A run has `settled` once this machine is measured and every capture's
-    copies are where they shall be; until then its clock stands or goes slowly.
+    copies are where they shall be; until then its clock stands or goes slowly. The sky turns `orbit_rate` times as fast
+    as emulated time passes.
     """
 
     name: str
     epoch: str
     sky_s: float
     rate: float
+    orbit_rate: float = 1.0
     mode: str
     settled: bool
     satellites_up: int
     links_up: int
     links: tuple[LinkStatus, ...]
     links_cut: int
+    links_out: int = 0
     satellites_lost: tuple[str, ...]
     valid_for_latency: bool | None
     lateness: LatenessStatus

@@ -41,8 +41,8 @@ from perigrid.node.terminals import Overlay, Terminals
 from perigrid.node.transfers import chunk_bytes
 from perigrid.units import NodeId
 
-PLAN_LOOKS = 60
-"""How often in a segment's time a host looks whether the next one has been written."""
+PLAN_LOOK_WALL_S = 5.0
+"""How often a host looks whether the next hour of the contact plan has been written; it is, long before it begins."""
 
 WORKER_READY_LIMIT_S = 60.0
 
@@ -71,7 +71,6 @@ class Host:
         self._copies: dict[NodeId, tuple[str, ...]] = {}
         self._fetched: dict[NodeId, tuple[tuple[str, Blob], ...]] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="flash")
-        self._hours = round(self.plan.horizon_s / 3600)
         self.loop.after_turn.append(self.log.flush)
         spec = next(h for h in self.config.hosts if h.name == name)
         self.nodes = spec.nodes
@@ -243,12 +242,11 @@ class Host:
 
     def _watch_plan(self) -> None:
         """Take up further hours of the contact plan as the supervisor writes them."""
-        while segment_path(self._folder, self._hours).exists():
-            self.plan.add(map_segment(self._folder, self._hours))
-            self._hours += 1
+        while segment_path(self._folder, self.plan.segment_count).exists():
+            self.plan.add(map_segment(self._folder, self.plan.segment_count))
             for driver in self.drivers.values():
                 driver.look()
-        self.loop.at(self.loop.clock.now_s() + self.plan.segment_s / PLAN_LOOKS, self._watch_plan)
+        self.loop.at(self.loop.clock.now_s() + PLAN_LOOK_WALL_S * self.config.rate, self._watch_plan, lazy=True)
 
 
 def _count_boot(name: str) -> int:

@@ -1,6 +1,6 @@
 """What must be in a run's directory before anything starts?
 
-The configuration, each satellite's share of the data in its flash, and the first hour of the contact plan. Everything
+The configuration, each satellite's share of the data in its flash, and the first hours of the contact plan. Everything
 that can be wrong with a scenario on this machine is found here, before a process is started.
 """
 
@@ -24,16 +24,15 @@ from perigrid.live.config import (
     GROUND_HOST,
     HostSpec,
     RunConfig,
-    segment_path,
     write_config,
 )
 from perigrid.live.eventlog import EVENT_LOG_VERSION, append_event
+from perigrid.live.horizon import write_first
 from perigrid.live.launch import LaunchOptions
 from perigrid.live.models import ModelStore
 from perigrid.live.rundir import RunDirectory
 from perigrid.live.scenes import SceneSearch
 from perigrid.live.service_times import check_device
-from perigrid.mesh.plan import compute_segment
 from perigrid.mesh.topology import Mesh
 from perigrid.scenario.model import Scenario
 
@@ -90,8 +89,7 @@ def prepare(
         preloaded=cargo.preloaded,
         inputs=cargo.inputs,
     )
-    segment = compute_segment(scenario, mesh, 0)
-    segment_path(run.path, 0).write_bytes(segment.to_bytes())
+    write_first(run.path, scenario, mesh, rate)
     write_config(run.path, config)
     append_event(run.path, 0.0, "launcher", "run", _first_event(config))
     return config
@@ -108,6 +106,7 @@ def _first_event(config: RunConfig) -> dict[str, Any]:
         "epoch": config.scenario.epoch.isoformat(),
         "scenario_digest": config.scenario.digest(),
         "rate": config.rate,
+        "orbit_rate": config.scenario.clock.orbit_rate,
         "mode": "free" if config.free else "dilated",
         "seed": config.seed,
         "satellites": config.scenario.satellite_count,

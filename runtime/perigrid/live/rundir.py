@@ -40,7 +40,10 @@ class SatelliteInfo(msgspec.Struct, frozen=True):
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What run.json says of a constellation that is up."""
+    """What run.json says of a constellation that is up.
+
+    `rate` is emulated seconds a second of the wall, `orbit_rate` how many times as fast as emulated time the sky turns.
+    """
 
     version: int
     name: str
@@ -50,6 +53,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     scenario_digest: str
     epoch: str
     rate: float
+    orbit_rate: float = 1.0
     mode: str
     satellites_per_process: int
     supervisor_pid: int

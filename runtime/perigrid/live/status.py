@@ -9,7 +9,6 @@ from perigrid.live.lateness import TOLERANCE_S, Lateness
 from perigrid.live.rundir import RunInfo
 from perigrid.live.traffic import Traffic
 from perigrid.mesh.plan import ContactPlan
-from perigrid.mesh.topology import LinkKind
 
 
 def lateness_of(states: list[Any]) -> Lateness:
@@ -60,10 +59,12 @@ def status(
     traffic.read()
     late = lateness_of(states)
     links = []
+    lasting = frozenset((*mesh.lasers, *mesh.fibres))
     for link in plan.links:
         state = plan.state(link, sky_s)
         word = constellation.link_state(link, sky_s, state.up)
-        if link.kind is LinkKind.RADIO and not state.up:
+        # Who could meet and does not now is no link; what always points at the same node is one, up or not.
+        if not state.up and link not in lasting:
             continue
         links.append(
             {
@@ -74,6 +75,7 @@ def status(
                 "range_km": round(state.range_km, 3),
                 "delay_ms": round(state.delay_s * 1e3, 4),
                 "rate_bps": state.rate_bps if word == "up" else 0.0,
+                "back_bps": state.back_bps if word == "up" else 0.0,
             }
         )
     device = config.scenario.device
@@ -83,6 +85,7 @@ def status(
         "cores": config.cores,
         "links": links,
         "links_up": sum(link["state"] == "up" for link in links),
+        "links_out": sum(link["state"] == "out" for link in links),
         "links_cut": len({tuple(sorted(ends)) for ends in constellation.overlay.cuts}),
         "satellites_up": mesh.satellite_count - len(constellation.dead_satellites),
         "satellites_lost": sorted(constellation.dead_satellites),

@@ -34,13 +34,13 @@ from perigrid.live.config import (
     map_segment,
     open_plan,
     read_config,
-    segment_path,
     write_config,
 )
 from perigrid.live.constellation import BY_SCENARIO, Constellation, wait_gone
 from perigrid.live.cores import CoreServer
 from perigrid.live.entry import CORES_SOCKET, PAYLOAD_PREFIX, die_with_parent
 from perigrid.live.eventlog import EventLog
+from perigrid.live.horizon import lead_s, write_segment
 from perigrid.live.rundir import RUN_VERSION, RunDirectory, RunInfo, SatelliteInfo
 from perigrid.live.service_times import check_device, write_service_times
 from perigrid.live.status import status
@@ -51,9 +51,6 @@ from perigrid.wire.generated import control_pb2 as protocol
 from perigrid.wire.generated import control_pb2_grpc as protocol_grpc
 
 LOOK_S = 0.05
-PLAN_AHEAD = 0.5
-"""The next segment of the plan is computed when less than this share of one is left."""
-
 END_LIMIT_S = 1.5
 LOAD_LIMIT_S = 150.0
 SETTLING_RATE = 0.02
@@ -149,6 +146,7 @@ class Supervisor:
             scenario_digest=config.scenario.digest(),
             epoch=config.scenario.epoch.isoformat(),
             rate=config.rate,
+            orbit_rate=config.scenario.clock.orbit_rate,
             mode="free" if config.free else "dilated",
             satellites_per_process=config.satellites_per_process,
             supervisor_pid=os.getpid(),
@@ -274,15 +272,14 @@ class Supervisor:
             os.write(2, f"the scenario's fault at {fault.at_s} s: {error}\n".encode())
 
     def _extend_plan(self) -> None:
-        if self.clock.now_s() + PLAN_AHEAD * self.plan.segment_s < self.plan.horizon_s:
+        scenario, plan = self.config.scenario, self.plan
+        if self.clock.now_s() + lead_s(scenario, self.config.rate) < plan.horizon_s:
             return
-        index = self.plan.segment_count
-        segment = compute_segment(self.config.scenario, self.constellation.mesh, index, self.plan.last_segment())
-        path = segment_path(self.folder, index)
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(segment.to_bytes())
-        part.replace(path)
-        self.plan.add(map_segment(self.folder, index))
+        index = plan.segment_count
+        write_segment(self.folder, compute_segment(scenario, self.constellation.mesh, index, plan.last_segment()))
+        # Whoever asks for the state looks into the plan from another thread.
+        with self.asking:
+            plan.add(map_segment(self.folder, index))
 
     # --- down
 

@@ -277,6 +277,10 @@ class Relay:
                     actions += self.submit(now, [_met(held.frame, link)])
                     continue
                 state = self.plan.state(link, now.sky_s).seen_from(link, self.node)
+                if not state.up:
+                    # The plan has ended it just now, and the terminal is about to say so.
+                    actions += self.submit(now, [held.frame])
+                    continue
                 actions.append(Note("custody-resend", held.frame.trace, _ends(link)))
                 actions.append(Send(link, outgoing.take(held.frame, now.local_s, state, held.tries + 1)))
             self._use_credit(now, link, outgoing, actions)

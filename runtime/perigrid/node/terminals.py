@@ -58,10 +58,12 @@ class Terminals:
     def update(self, sky_s: float, overlay: Overlay) -> list[LinkUp | LinkDown]:
         """What changed since the last call."""
         events: list[LinkUp | LinkDown] = []
+        failing = bool(self.outages)
         for link in self.plan.links_of(self.node):
             planned = self.plan.state(link, sky_s).up
             peer = link.other(self.node)
-            faulty = (peer, self.node) in overlay.cuts or peer in overlay.dead or self.outages.is_out(link, sky_s)
+            faulty = (peer, self.node) in overlay.cuts or peer in overlay.dead
+            faulty = faulty or (failing and self.outages.is_out(link, sky_s))
             if not planned or faulty:
                 self._clear_since_s.pop(link, None)
                 if link in self.up:

@@ -293,8 +293,13 @@ def _entry(sample: Html, text: str) -> Html:
 def _description(world: _World) -> str:
     """What the drawing shows, in words."""
     mesh = world.mesh
-    roaming = ", pointed at whoever is nearest" if any(group >= 0 for group in mesh.roaming) else ""
-    parts = [f"{count(mesh.satellite_count, 'satellite')}, {count(len(world.drawn), 'laser')}{roaming}."]
+    satellites = count(mesh.satellite_count, "satellite")
+    if any(group >= 0 for group in mesh.roaming):
+        # How many there are has no answer: any two that see each other may have one.
+        parts = [f"{satellites}, whose lasers point at whoever is nearest."]
+        parts += [f"{count(len(world.lasers), 'laser')} carried something."] if world.lasers else []
+    else:
+        parts = [f"{satellites}, {count(len(mesh.lasers), 'laser')}."]
     busy = [load for load in world.story.loads if load.kind == "laser"][:1]
     parts += [f"The busiest laser, {load.a} – {load.b}, carried {amount(load.size_bytes)}." for load in busy]
     parts += _state("Cut", (mesh.label(link) for link in sorted(world.cut)))

@@ -66,6 +66,9 @@ from perigrid.wire.codec import Stamp, check_payload, decode, encode
 MAX_EVENTS = 5_000_000
 """A run that takes more is taken for one that never ends."""
 
+PLAN_AHEAD = 0.5
+"""The next segment of the contact plan is added when less than this share of one is left."""
+
 Machine = Satellite | Station | Controller
 
 
@@ -96,6 +99,7 @@ class SimNode:
     born_s: float = 0.0
     skew: float = 1.0
     terminals: Terminals | None = None
+    look_s: float = float("inf")
     wakes: dict[str, int] = field(default_factory=dict)
     wake_count: int = 0
     flash: SimFlash = field(default_factory=SimFlash)
@@ -211,10 +215,22 @@ class World:
         for record in self.nodes:
             record.skew = 1 + self._random.uniform(-self.config.skew, self.config.skew)
             self._boot(record, first=True)
+        self._extend_plan_later()
+
+    def _extend_plan_later(self) -> None:
+        self.at(self.plan.horizon_s - PLAN_AHEAD * self.plan.segment_s, self._extend_plan)
+
+    def _extend_plan(self) -> None:
+        """Add the next segment of the plan, and let every node's terminals see what it has."""
+        plan = self.plan
+        plan.add(compute_segment(self.scenario, self.mesh, plan.segment_count, plan.last_segment()))
+        for record in self.nodes:
+            self._look(record)
+        self._extend_plan_later()
 
     def _boot(self, record: SimNode, first: bool) -> None:
         record.boot += 1
-        record.born_s = self.sky_s
+        record.born_s, record.look_s = self.sky_s, float("inf")
         scenario, mesh, node = self.scenario, self.mesh, record.node
         ground = mesh.ground
         if node < mesh.satellite_count:
@@ -266,7 +282,8 @@ class World:
         for event in terminals.update(self.sky_s, self.overlay):
             self._feed(record, event)
         next_s = terminals.next_change_s(self.sky_s)
-        if next_s < self.plan.horizon_s:
+        if next_s < self.plan.horizon_s and (next_s < record.look_s or record.look_s <= self.sky_s):
+            record.look_s = next_s
             self.at(next_s, lambda: self._look(record) if record.boot == boot else None)
 
     def _now(self, record: SimNode) -> Now:

@@ -17,7 +17,7 @@ FRAME_FIELDS = ("t", "wall", "node", "what", "trace")
 """What every event has, and what ties events together: not repeated behind an event's own fields."""
 
 SHOWN = {
-    "run": ("run", "perigrid", "mode", "rate", "satellites"),
+    "run": ("run", "perigrid", "mode", "rate", "orbit_rate", "satellites"),
     "accepted": ("job", "shard", "attempt", "satellite", "hops"),
     "outcome": ("job", "outcome", "accepted", "shards", "result_sha256"),
 }

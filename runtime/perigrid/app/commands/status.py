@@ -39,4 +39,14 @@ def link_line(link: LinkStatus) -> str:
     place = f"  {link.kind:<6} {link.a} - {link.b}: {link.state}"
     if link.state != "up" or link.range_km is None or link.delay_ms is None:
         return place
-    return f"{place}, {link.range_km:.0f} km, {link.delay_ms:.2f} ms"
+    return f"{place}, {link.range_km:.0f} km, {link.delay_ms:.2f} ms, {rates(link)}"
+
+
+def rates(link: LinkStatus) -> str:
+    """How fast a link is for a reader: both ways at once where they are equal."""
+    from perigrid.report.words import bit_rate
+
+    forth_bps, back_bps = link.rate_bps or 0.0, link.back_bps or 0.0
+    if forth_bps == back_bps:
+        return bit_rate(forth_bps)
+    return f"{bit_rate(forth_bps)} there, {bit_rate(back_bps)} back"

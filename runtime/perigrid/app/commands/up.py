@@ -30,6 +30,12 @@ MAX_PORT = 65_535
     help="Emulated seconds a second of the wall; by default what this machine can keep, at most 1.",
 )
 @click.option(
+    "--orbit-rate",
+    type=float,
+    help="How many times as fast as emulated time the sky turns, at most 1000; by default the scenario's. Contacts "
+    "come and go that much sooner, delays stay what they are.",
+)
+@click.option(
     "--clock",
     type=click.Choice(["dilated", "free"]),
     help="free: inference takes what it takes here; times are throughput, not latency.",
@@ -61,6 +67,7 @@ def command(
     shell: Shell,
     scenario: str,
     rate: float | None,
+    orbit_rate: float | None,
     clock: str | None,
     satellites_per_process: int,
     port: int,
@@ -75,12 +82,14 @@ def command(
     """
     from perigrid.app.launching import bring_up
     from perigrid.app.scenarios import at_epoch, choose
+    from perigrid.app.worlds import at_orbit_rate
     from perigrid.live.launch import LaunchOptions, down
 
     chosen = choose(scenario, os.environ, shell.say)
     for change in chosen.changes:
         shell.say(change)
     wanted = chosen.scenario if epoch is None else at_epoch(chosen.scenario, epoch)
+    wanted = wanted if orbit_rate is None else at_orbit_rate(wanted, orbit_rate)
     options = LaunchOptions(
         rate=rate,
         mode=clock,
@@ -113,9 +122,13 @@ def facts(info: RunInfo, changes: tuple[str, ...]) -> dict[str, Any]:
 
 def lines(info: RunInfo, took_s: float) -> list[str]:
     """What is said once a constellation is up."""
+    from perigrid.report.outcome import turning_sky
+
     rate = "free" if info.mode == "free" else f"{info.rate:.3g}"
+    turning = turning_sky(info.orbit_rate)
     return [
         f"{info.name} is up: {len(info.satellites)} satellites after {took_s:.1f} s, rate {rate}",
+        *([f"  {turning}"] if turning else []),
         f"  directory {_short(Path(info.directory))}, job service {info.jobs}, gateway {info.gateway}",
         f"  preloaded: {', '.join(info.preloaded) or 'nothing'}",
     ]
