@@ -19,7 +19,7 @@ import numpy.typing as npt
 from perigrid.errors import Bug, ScenarioError
 from perigrid.mesh.hour import Contacts, Hour, joined
 from perigrid.mesh.planning.contacts import compute_segment
-from perigrid.mesh.rates import Rates
+from perigrid.mesh.rates import Rates, rate_at_bps
 from perigrid.mesh.segment import KNOT_S, PLAN_VERSION, SEGMENT_S, STEPS, Segment, segment_start_s
 from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.scenario.model import Scenario
@@ -40,7 +40,9 @@ __all__ = [
     "ground_contact",
 ]
 
-_FOUR_KNOTS = struct.Struct("<4f")
+_four_knots = struct.Struct("<4f").unpack_from
+_new_state = tuple.__new__
+"""Makes a named tuple without its constructor, in a third of the time."""
 
 MAX_SEGMENTS = 24 * 366
 """A plan holds a year at most."""
@@ -99,13 +101,18 @@ class ContactReport:
 
 
 class _Track:
-    """One link over all segments: the times at which it changes (the first one is a rise) and its knots."""
+    """One link over all segments: the times at which it changes (the first one is a rise), its knots, and its rates
+    there and back up to a range.
+    """
 
-    __slots__ = ("edges_s", "knots_km2")
+    __slots__ = ("back_bps", "edges_s", "full_rate_km", "knots_km2", "rate_bps")
 
-    def __init__(self, edges_s: list[float], knots_km2: list[memoryview | None]) -> None:
+    def __init__(
+        self, edges_s: list[float], knots_km2: list[memoryview | None], rates: tuple[float, float, float]
+    ) -> None:
         self.edges_s = edges_s
         self.knots_km2 = knots_km2
+        self.rate_bps, self.back_bps, self.full_rate_km = rates
 
 
 class ContactPlan:
@@ -186,29 +193,32 @@ class ContactPlan:
 
     def state(self, link: Link, t_s: float) -> LinkState:
         """The link at sky time t; Bug where t is outside of [0, horizon] or there is no such link."""
-        if link.kind == LinkKind.FIBRE:
+        # Nodes ask this several times for every frame, so it is written out: `states` says the same of many links.
+        if link.kind is LinkKind.FIBRE:
             return self._fibre(link)
         track = self._tracks.get(link) or self._track(link)
         position = (t_s - self.start_s) / self._knot_s
         if 0.0 <= position < len(track.knots_km2) * STEPS:
-            hour, step = divmod(int(position), STEPS)
+            index = int(position)
+            hour, step = divmod(index, STEPS)
         else:
             hour, step = self._last_knot(t_s)
+            index = hour * STEPS + step
         knots_km2 = track.knots_km2[hour]
         if knots_km2 is None:
             return _UNKNOWN
-        # Lagrange's cubic through the four knots around; `squared_at` is the same for arrays.
-        u = position - (hour * STEPS + step)
-        before, here, after, later = _FOUR_KNOTS.unpack_from(knots_km2, 4 * step)
-        ahead, back = u + 1, u - 2
-        side = u * (u - 1) / 6
-        squared_km2 = ahead * side * later - back * side * before + ahead * back / 2 * ((u - 1) * here - u * after)
-        range_km = math.sqrt(max(squared_km2, 0.0))
-        delay_s = range_km / LIGHT_KM_S
-        if bisect_right(track.edges_s, t_s) % 2 == 0:
-            return LinkState(False, range_km, 0.0, delay_s, 0.0)
-        rate_bps, back_bps = self._rates.at(link, range_km)
-        return LinkState(True, range_km, rate_bps, delay_s, back_bps)
+        u = position - index
+        before, here, after, later = _four_knots(knots_km2, 4 * step)
+        bend, twist = (before - 2 * here + after) / 2, (later - before + 3 * (here - after)) / 6
+        squared_km2 = here + u * (after - here + (u - 1) * (bend + (u + 1) * twist))
+        range_km = math.sqrt(squared_km2) if squared_km2 > 0.0 else 0.0
+        if not bisect_right(track.edges_s, t_s) & 1:
+            return _new_state(LinkState, (False, range_km, 0.0, range_km / LIGHT_KM_S, 0.0))
+        rate_bps, back_bps = track.rate_bps, track.back_bps
+        if range_km > track.full_rate_km:
+            falls = (track.full_rate_km / range_km) ** 2
+            rate_bps, back_bps = rate_bps * falls, back_bps * falls
+        return _new_state(LinkState, (True, range_km, rate_bps, range_km / LIGHT_KM_S, back_bps))
 
     def states(self, ends: npt.NDArray[np.int64], t_s: npt.NDArray[np.float64]) -> States:
         """Lasers and ground links between nodes [K, 2], the smaller id first, each at its own sky time [K].
@@ -239,8 +249,9 @@ class ContactPlan:
         if link.kind == LinkKind.FIBRE:
             return self._fibre(link).rate_bps
         range_km = self.state(link, t_s).range_km
-        there_bps, back_bps = self._rates.at(link, range_km if math.isfinite(range_km) else 0.0)
-        return there_bps if sender == link.a else back_bps
+        there_bps, back_bps, full_rate_km = self._rates.whole(link)
+        rate_bps = there_bps if sender == link.a else back_bps
+        return rate_at_bps(rate_bps, full_rate_km, range_km) if math.isfinite(range_km) else rate_bps
 
     def acquire_s(self, link: Link) -> float:
         """What acquiring a link anew takes, seconds."""
@@ -319,8 +330,8 @@ class ContactPlan:
         """Raise Bug for a time that the plan says nothing about."""
         if not self.start_s <= t_s <= self.horizon_s or not self._hours:
             raise Bug(
-                f"The contact plan was asked about t = {t_s} s and is known from {self.start_s:g} to {self.horizon_s:g} s: "
-                "add the segment first."
+                f"The contact plan was asked about t = {t_s} s and is known from {self.start_s:g} to "
+                f"{self.horizon_s:g} s: add the segment first."
             )
 
     def _hour(self, t_s: float) -> Hour:
@@ -364,7 +375,7 @@ class ContactPlan:
             raise Bug(f"{tuple(link)} is no link of this mesh: links come from Mesh.link_between.")
         if edges_s and edges_s[-1] == self.horizon_s:
             edges_s.pop()
-        track = self._tracks[link] = _Track(edges_s, knots_km2)
+        track = self._tracks[link] = _Track(edges_s, knots_km2, self._rates.whole(link))
         return track
 
     def _changes_of(self, hour: Hour) -> Iterator[float]:

@@ -46,14 +46,11 @@ class Rates:
     def _entry(self, link: Link) -> int:
         return 0 if link.kind == LinkKind.LASER else link.b - self._satellites + 1
 
-    def at(self, link: Link, range_km: float) -> tuple[float, float]:
-        """Rates there and back of a laser or ground link."""
+    def whole(self, link: Link) -> tuple[float, float, float]:
+        """Rates there and back of a laser or ground link, and the range up to which it has them, infinite for any."""
         entry = self._entry(link)
         full_km = self._full_km[entry]
-        down_bps, back_bps = self._down_bps[entry], self._back_bps[entry]
-        if full_km is None or range_km <= full_km:
-            return down_bps, back_bps
-        return rate_at_bps(down_bps, full_km, range_km), rate_at_bps(back_bps, full_km, range_km)
+        return self._down_bps[entry], self._back_bps[entry], math.inf if full_km is None else full_km
 
     def of(
         self, ends: npt.NDArray[np.int64], range_km: npt.NDArray[np.float64]

@@ -136,16 +136,12 @@ def segment_start_s(index: int, orbit_rate: float) -> float:
 def squared_at(knots_km2: Floats, position: Floats) -> Floats:
     """Squared ranges [K] at positions [K] in (0..1) between the middle two of four knots [K, 4].
 
-    Lagrange's cubic through the four.
+    The cubic through the four, in Newton's form.
     """
     before, here, after, later = knots_km2.T
     u = position
-    return np.asarray(
-        -u * (u - 1) * (u - 2) / 6 * before
-        + (u + 1) * (u - 1) * (u - 2) / 2 * here
-        - (u + 1) * u * (u - 2) / 2 * after
-        + (u + 1) * u * (u - 1) / 6 * later
-    )
+    bend, twist = (before - 2 * here + after) / 2, (later - before + 3 * (here - after)) / 6
+    return np.asarray(here + u * (after - here + (u - 1) * (bend + (u + 1) * twist)))
 
 
 def _layout(links: int, intervals: int) -> dict[str, tuple[np.dtype[np.generic], tuple[int, int]]]:
