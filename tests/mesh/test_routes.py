@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from perigrid.errors import Bug
 from perigrid.mesh.plan import ContactPlan
-from perigrid.mesh.routes import MAX_TREES, Hop, NoPath, Path, Routes, reachable, shortest_tree
+from perigrid.mesh.routes import MAX_TREES, Hop, NoPath, Path, Routes, reachable
+from perigrid.mesh.shortest import shortest_tree
 from perigrid.mesh.topology import Link, LinkKind
 from perigrid.units import NodeId
 from tests.mesh.worlds import SVALBARD, planned, shell, world

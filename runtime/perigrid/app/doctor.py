@@ -31,6 +31,7 @@ PACKAGES = {
     "protobuf": "google.protobuf",
     "pyzmq": "zmq",
     "rich": "rich",
+    "scipy": "scipy.sparse.csgraph",
     "sgp4": "sgp4.api",
 }
 """The packages that perigrid is installed with, each with a module that shows whether it works."""

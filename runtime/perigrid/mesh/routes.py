@@ -7,18 +7,26 @@ never circle. Delays are taken once per `BUCKET_S`, in whole microseconds; which
 bucket ends at every planned change. A way may lead through ground stations and the ground centre: they are
 nodes like any other.
 
-Trees of shortest ways are built from the destination (Dijkstra) and kept in a bounded cache.
+Trees of shortest ways are built from the destination (`shortest.py`) and kept in a bounded cache. Beside the
+shortest way there are k ways without a common link (`disjoint.py`), and the way that has something there first when
+it may wait on board for contacts that are yet to come (`earliest.py`).
 """
 
-import heapq
+import math
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
+import numpy as np
+
 from perigrid.errors import Bug
+from perigrid.mesh.disjoint import MAX_WAYS, disjoint_ways
+from perigrid.mesh.earliest import ContactGraph, Transfer, planned_contacts
 from perigrid.mesh.plan import ContactPlan
+from perigrid.mesh.shortest import LARGE_NODES, Network, Tree, shortest_tree
 from perigrid.mesh.topology import Link, LinkKind
 from perigrid.units import NodeId
 
@@ -39,11 +47,14 @@ MAX_SNAPSHOTS = 4
 MAX_ANSWERS = 4096
 """Answers "no path" kept."""
 
+MAX_GRAPHS = 4
+"""Windows of the plan whose contacts are kept indexed for searches."""
+
+FIRST_WINDOW_SEGMENTS = 2
+"""Segments that are searched first for the earliest arrival; then twice as many, and so on to the horizon."""
+
 LINKS_SHOWN = 6
 """A reason names at most this many links."""
-
-Tree = dict[NodeId, tuple[NodeId, Link]]
-"""For every node that reaches the destination: the next node and the link to it."""
 
 _Edges = dict[NodeId, list[tuple[NodeId, int, Link]]]
 _Answer = TypeVar("_Answer")
@@ -80,13 +91,39 @@ class NoPath:
     blocked_by: tuple[Link, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Alternatives:
+    """Ways that share no link, shortest first, together of the least delay that so many can have.
+
+    Where there are fewer than were asked for, `reason` says why and `cut` are the links of a smallest cut: as many as
+    there are ways, and every way takes one of them. `missing` is the answer where there is none at all.
+    """
+
+    paths: tuple[Path, ...]
+    cut: tuple[Link, ...] = ()
+    reason: str = ""
+    missing: NoPath | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """When something is there that may wait for contacts on its way, and hop by hop how it gets there."""
+
+    arrival_s: float
+    transfers: tuple[Transfer, ...]
+
+
 class Routes:
     """Ways over one contact plan. Not shared between threads."""
 
     def __init__(self, plan: ContactPlan) -> None:
         self._plan = plan
+        self._large = plan.mesh.node_count >= LARGE_NODES
         self._trees: OrderedDict[Hashable, Tree] = OrderedDict()
         self._snapshots: OrderedDict[Hashable, _Edges] = OrderedDict()
+        self._networks: OrderedDict[Hashable, Network] = OrderedDict()
+        self._graphs: OrderedDict[Hashable, ContactGraph] = OrderedDict()
+        self._openings: OrderedDict[Hashable, tuple[float, float | None]] = OrderedDict()
         self._refusals: OrderedDict[Hashable, NoPath] = OrderedDict()
 
     def next_hop(self, at: NodeId, to: NodeId, t_s: float, dead: frozenset[Link]) -> Hop | NoPath:
@@ -106,14 +143,61 @@ class Routes:
         the plan.
         """
         tree = self._tree(to, t_s, dead)
-        if at != to and at not in tree:
-            return self._no_path(at, to, t_s, dead)
         nodes, links = [at], []
         while nodes[-1] != to:
-            node, link = tree[nodes[-1]]
-            nodes.append(node)
-            links.append(link)
-        return Path(tuple(nodes), tuple(links), sum(self._plan.state(link, t_s).delay_s for link in links))
+            step = tree.get(nodes[-1])
+            if step is None:
+                return self._no_path(at, to, t_s, dead)
+            nodes.append(step[0])
+            links.append(step[1])
+        return self._path(tuple(nodes), tuple(links), t_s)
+
+    def disjoint(self, at: NodeId, to: NodeId, t_s: float, dead: frozenset[Link], k: int) -> Alternatives:
+        """Up to k ways from `at` to `to` at sky time t that share no link; Bug where t is beyond the plan, `at` is
+        `to` or k is not positive.
+        """
+        if at == to or k < 1:
+            raise Bug(f"{k} ways from node {at} to node {to} were asked for: there are ways between two nodes only.")
+        self._plan.check_known(t_s)
+        found = disjoint_ways(self._snapshot(self._moment(t_s)), at, to, dead, k)
+        paths = tuple(self._path(way.nodes, way.links, t_s) for way in found.ways)
+        if not paths:
+            missing = self._no_path(at, to, t_s, dead)
+            return Alternatives((), missing.blocked_by, missing.reason, missing)
+        if len(paths) >= min(k, MAX_WAYS):
+            return Alternatives(paths)
+        return Alternatives(paths, found.cut, self._bottleneck(at, to, len(paths), found.cut))
+
+    def arrival(
+        self, at: NodeId, to: NodeId, t_s: float, volume_bytes: float, dead: frozenset[Link]
+    ) -> Arrival | NoPath:
+        """When `volume_bytes` that `at` has at sky time t are whole at `to` at the earliest, waiting for contacts
+        where that helps; Bug where t is beyond the plan or the volume is negative.
+
+        The plan is searched in windows that double, so that what leaves soon is found soon.
+        """
+        self._plan.check_known(t_s)
+        if volume_bytes < 0:
+            raise Bug(f"{volume_bytes} bytes cannot be sent: a volume is not negative.")
+        if at == to:
+            return Arrival(t_s, ())
+        first = int(t_s // self._plan.segment_s)
+        segments = min(FIRST_WINDOW_SEGMENTS, self._plan.segment_count - first)
+        while True:
+            graph = self._graph(first, first + segments)
+            window_end_s = min((first + segments) * self._plan.segment_s, self._plan.horizon_s)
+            found = graph.arrivals(at, t_s, volume_bytes, dead=dead, to=to)
+            whole = window_end_s >= self._plan.horizon_s
+            arrival_s = found.arrival_s.get(to)
+            # Whatever leaves in a contact beyond the window is there after the window's end.
+            if arrival_s is not None and (whole or arrival_s <= window_end_s):
+                return Arrival(arrival_s, found.transfers(to))
+            if whole:
+                return self._no_arrival(graph, at, to, t_s, volume_bytes, dead)
+            segments = min(2 * segments, self._plan.segment_count - first)
+
+    def _path(self, nodes: tuple[NodeId, ...], links: tuple[Link, ...], t_s: float) -> Path:
+        return Path(nodes, links, sum(self._plan.state(link, t_s).delay_s for link in links))
 
     def _moment(self, t_s: float) -> tuple[float, int]:
         """Names a stretch of time without planned change, no longer than a bucket, and the time its delays
@@ -127,8 +211,27 @@ class Routes:
     def _tree(self, to: NodeId, t_s: float, dead: frozenset[Link]) -> Tree:
         self._plan.check_known(t_s)
         moment = self._moment(t_s)
-        edges = _cached(self._snapshots, moment, MAX_SNAPSHOTS, lambda: self._edges(moment[0]))
-        return _cached(self._trees, (to, moment, dead), MAX_TREES, lambda: shortest_tree(edges, to, dead))
+        return _cached(self._trees, (to, moment, dead), MAX_TREES, lambda: self._grown(to, moment, dead))
+
+    def _grown(self, to: NodeId, moment: tuple[float, int], dead: frozenset[Link]) -> Tree:
+        if self._large:
+            make = partial(self._network, moment[0], dead)
+            return _cached(self._networks, (moment, dead), MAX_SNAPSHOTS, make).tree(to)
+        return shortest_tree(self._snapshot(moment), to, dead)
+
+    def _network(self, t_s: float, dead: frozenset[Link]) -> Network:
+        edges = self._plan.edges_at(t_s)
+        # As in `_edges`, one tick more for every hop.
+        ticks = np.rint(edges.delay_s / TICK_S).astype(np.int64) + 1
+        return Network.without(self._plan.mesh.node_count, edges.links, edges.ends, ticks, dead)
+
+    def _snapshot(self, moment: tuple[float, int]) -> _Edges:
+        return _cached(self._snapshots, moment, MAX_SNAPSHOTS, lambda: self._edges(moment[0]))
+
+    def _graph(self, first: int, last: int) -> ContactGraph:
+        """The contacts of segments [first, last); a longer plan may know more of the last one's contacts."""
+        make = partial(planned_contacts, self._plan, first * self._plan.segment_s, last * self._plan.segment_s)
+        return _cached(self._graphs, (first, last, self._plan.horizon_s), MAX_GRAPHS, make)
 
     def _edges(self, t_s: float) -> _Edges:
         """Links that are up, from both ends, with their weight in ticks."""
@@ -147,7 +250,7 @@ class Routes:
 
     def _explain(self, at: NodeId, to: NodeId, t_s: float, dead: frozenset[Link]) -> NoPath:
         up = {link for link, _ in self._plan.links_up(t_s)}
-        until_s = self._opens_s(at, to, t_s, dead)
+        until_s = self._opening_s(at, to, t_s, dead)
         if to in reachable(at, up):
             blocked_by = self._frontier(at, to, up, dead)
             return NoPath(self._cut_reason(blocked_by), until_s, blocked_by)
@@ -164,10 +267,47 @@ class Routes:
         return min(sides, key=len)
 
     def _cut_reason(self, links: tuple[Link, ...]) -> str:
+        quantity = {1: "", 2: "both "}.get(len(links), "all ")
+        return f"{quantity}cut: {self._listed(links)}"
+
+    def _listed(self, links: tuple[Link, ...]) -> str:
         names = [self._plan.mesh.label(link) for link in links[:LINKS_SHOWN]]
         more = f" and {len(links) - LINKS_SHOWN} more" if len(links) > LINKS_SHOWN else ""
-        quantity = {1: "", 2: "both "}.get(len(links), "all ")
-        return f"{quantity}cut: {', '.join(names)}{more}"
+        return ", ".join(names) + more
+
+    def _bottleneck(self, at: NodeId, to: NodeId, count: int, cut: tuple[Link, ...]) -> str:
+        mesh = self._plan.mesh
+        ways = f"{count} ways" if count > 1 else "way"
+        names = self._listed(cut)
+        return f"only {ways} without a common link from {mesh.name_of(at)} to {mesh.name_of(to)}: each takes {names}"
+
+    def _no_arrival(
+        self, graph: ContactGraph, at: NodeId, to: NodeId, t_s: float, volume_bytes: float, dead: frozenset[Link]
+    ) -> NoPath:
+        """Why nothing arrives before the horizon: contacts too short, links cut, or no contacts at all."""
+        mesh = self._plan.mesh
+        horizon = f"the plan's horizon at t = {self._plan.horizon_s:.0f} s"
+        names = f"from {mesh.name_of(at)} to {mesh.name_of(to)}"
+        got = graph.arrivals(at, t_s, volume_bytes, dead=dead).arrival_s
+        if to in graph.arrivals(at, t_s, 0.0, dead=dead, to=to).arrival_s:
+            room, row = max(
+                (graph.room_bytes((row, sender), got[sender]), row)
+                for row, link in enumerate(graph.links)
+                for sender in (link.a, link.b)
+                if sender in got and link.other(sender) not in got and link not in dead
+            )
+            link = graph.links[row]
+            return NoPath(
+                f"{volume_bytes:.0f} bytes fit into no sequence of contacts {names} before {horizon}: the roomiest "
+                f"that is left carries {room:.0f} bytes over {mesh.label(link)}, until t = {graph.end_s[row]:.1f} s",
+                None,
+                (),
+            )
+        if dead and to in graph.arrivals(at, t_s, volume_bytes, to=to).arrival_s:
+            leaving = {link for link in graph.links if link in dead and (link.a in got) != (link.b in got)}
+            blocked_by = tuple(sorted(leaving))
+            return NoPath(f"{self._cut_reason(blocked_by)}; nothing gets round them before {horizon}", None, blocked_by)
+        return NoPath(f"no sequence of planned contacts leads {names} before {horizon}", None, ())
 
     def _planned_reason(self, at: NodeId, to: NodeId, up: set[Link], until_s: float | None) -> str:
         mesh = self._plan.mesh
@@ -180,6 +320,16 @@ class Routes:
             satellite = at if mesh.is_satellite(at) else to
             return f"no station sees {mesh.name_of(satellite)} or a satellite that it reaches before {when}"
         return f"no planned links join {mesh.name_of(at)} and {mesh.name_of(to)} before {when}"
+
+    def _opening_s(self, at: NodeId, to: NodeId, t_s: float, dead: frozenset[Link]) -> float | None:
+        """As `_opens_s`, which is asked once for all the time until then."""
+        key = (at, to, dead, self._plan.horizon_s)
+        asked_s, until_s = self._openings.get(key, (math.inf, None))
+        if not asked_s <= t_s < (math.inf if until_s is None else until_s):
+            self._openings.pop(key, None)
+            make = partial(self._opens_s, at, to, t_s, dead)
+            until_s = _cached(self._openings, key, MAX_ANSWERS, lambda: (t_s, make()))[1]
+        return until_s
 
     def _opens_s(self, at: NodeId, to: NodeId, t_s: float, dead: frozenset[Link]) -> float | None:
         """The earliest planned change after t at which a way exists, by halving.
@@ -201,30 +351,6 @@ class Routes:
             middle = (low + high) // 2
             stretches += [(middle, high), (low, middle)]
         return None
-
-
-def shortest_tree(edges: _Edges, to: NodeId, dead: frozenset[Link]) -> Tree:
-    """Dijkstra from the destination; of equally short steps the one to the smaller node id is kept."""
-    ticks_to: dict[NodeId, int] = {to: 0}
-    tree: Tree = {}
-    settled: set[NodeId] = set()
-    heap: list[tuple[int, NodeId]] = [(0, to)]
-    while heap:
-        ticks, node = heapq.heappop(heap)
-        if node in settled:
-            continue
-        settled.add(node)
-        for other, weight, link in edges.get(node, ()):
-            if other in settled or link in dead:
-                continue
-            known, found = ticks_to.get(other), ticks + weight
-            if known is None or found < known:
-                ticks_to[other] = found
-                tree[other] = (node, link)
-                heapq.heappush(heap, (found, other))
-            elif found == known and node < tree[other][0]:
-                tree[other] = (node, link)
-    return tree
 
 
 def reachable(start: NodeId, links: Iterable[Link]) -> set[NodeId]:

@@ -1,16 +1,23 @@
-"""Measure links or efficiency."""
+"""Measure links, efficiency or the sky."""
 
 from __future__ import annotations
 
 import importlib
+import os
 
 import click
 
 MEASURES = {
     "links": "How exactly do links keep their delay and their rate?",
     "efficiency": "How much of the bare model's speed is left?",
+    "sky": "How fast are sky and mesh, beside a plain script?",
 }
 """Each measurement with its question; perigrid.bench has a module of the same name."""
+
+ONE_CORE = {"sky": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}}
+"""What a measurement on one core needs before numpy is loaded: idle threads of a matrix library turn round and round,
+and take the time of the one that works.
+"""
 
 
 class Measures(click.Group):
@@ -26,6 +33,8 @@ class Measures(click.Group):
             return None
 
         def measure(arguments: tuple[str, ...]) -> int:
+            for name, value in ONE_CORE.get(cmd_name, {}).items():
+                os.environ.setdefault(name, value)
             result = importlib.import_module(f"perigrid.bench.{cmd_name}").main(list(arguments))
             return result if isinstance(result, int) else 0
 
@@ -41,4 +50,4 @@ class Measures(click.Group):
 
 @click.group("bench", cls=Measures)
 def command() -> None:
-    """Measure this machine: links or efficiency."""
+    """Measure this machine: links, efficiency or the sky."""

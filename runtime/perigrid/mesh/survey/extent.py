@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perigrid.mesh.survey.overview import Group
 from perigrid.mesh.plan import Edges
+from perigrid.mesh.survey.overview import Group
 from perigrid.mesh.topology import LinkKind
 
 MAX_SOURCES = 2_500
