@@ -39,6 +39,7 @@ dist: setup
 bench: setup
 	$(BIN)/perigrid bench links
 	$(BIN)/perigrid bench efficiency
+	$(BIN)/perigrid bench sky
 
 proto: setup
 	$(BIN)/python tools/proto.py

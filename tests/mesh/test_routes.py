@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perigrid.errors import Bug
-from perigrid.mesh.plan import ContactPlan
+from perigrid.mesh.plan import ContactPlan, compute_segment
 from perigrid.mesh.routes import MAX_TREES, Hop, NoPath, Path, Routes, reachable
 from perigrid.mesh.shortest import shortest_tree
-from perigrid.mesh.topology import Link, LinkKind
+from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.units import NodeId
-from tests.mesh.worlds import SVALBARD, planned, shell, world
+from tests.mesh.worlds import SANYA, SVALBARD, planned, shell, world
 
 NONE: frozenset[Link] = frozenset()
 RING = planned(world(shell()), 2)
@@ -158,6 +158,17 @@ def test_no_contact_within_the_horizon_is_said_so() -> None:
     assert isinstance(answer, NoPath)
     assert answer.until_s is None
     assert answer.reason == "no station sees a satellite before the plan's horizon at t = 3600 s"
+
+
+def test_a_station_that_is_not_joined_on_the_ground_has_to_see_for_itself() -> None:
+    scenario = world(shell(inclination_deg=10.0), stations=(SVALBARD, SANYA))
+    mesh = Mesh(scenario, fibre=False)
+    plan = ContactPlan(scenario, mesh)
+    plan.add(compute_segment(scenario, mesh, 0))
+    answer = Routes(plan).path(NodeId(0), mesh.station_ids[0], 0.0, NONE)
+    assert isinstance(answer, NoPath)
+    horizon = "the plan's horizon at t = 3600 s"
+    assert answer.reason == f"Svalbard sees neither sat-01 nor a satellite that it reaches before {horizon}"
 
 
 def test_satellites_that_no_laser_joins_are_named() -> None:

@@ -28,6 +28,8 @@ from perigrid.live.entry import die_with_parent, run_process
 from perigrid.live.pipeline import LoadedModel, load_models, service_time
 from perigrid.live.rundir import RunDirectory
 from perigrid.live.service_times import MEASURED_TILES
+from perigrid.mesh.shortest import preload
+from perigrid.mesh.topology import Mesh
 
 
 class Zygote:
@@ -162,6 +164,7 @@ def main() -> None:
         os.write(reports, text.encode() + b"\n")
         sys.exit(error.exit_code)
     _preload()
+    preload(Mesh(config.scenario).node_count)
     os.write(reports, b"loaded zygote\n")
     Zygote(models, reports).run()
     os._exit(0)

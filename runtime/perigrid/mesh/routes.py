@@ -314,6 +314,13 @@ class Routes:
         horizon = f"the plan's horizon at t = {self._plan.horizon_s:.0f} s"
         when = horizon if until_s is None else f"t = {until_s:.1f} s"
         meets_ground = mesh.is_satellite(at) != mesh.is_satellite(to)
+        if meets_ground and not mesh.fibres:
+            # Stations that are not joined on the ground have to see for themselves.
+            satellite, station = (at, to) if mesh.is_satellite(at) else (to, at)
+            return (
+                f"{mesh.name_of(station)} sees neither {mesh.name_of(satellite)} nor a satellite that it reaches "
+                f"before {when}"
+            )
         if meets_ground and not any(link.kind == LinkKind.RADIO for link in up):
             return f"no station sees a satellite before {when}"
         if meets_ground:

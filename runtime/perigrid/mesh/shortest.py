@@ -37,6 +37,12 @@ class Tree(Protocol):
         """The step that a node takes; None at the destination and where there is no way."""
 
 
+def preload(node_count: int) -> None:
+    """Import what a mesh of so many nodes will need, for a process whose forks are to share it."""
+    if node_count >= LARGE_NODES:
+        import scipy.sparse.csgraph  # noqa: F401
+
+
 def shortest_tree(edges: Edges, to: NodeId, dead: frozenset[Link]) -> dict[NodeId, Step]:
     """Dijkstra (Numerische Mathematik 1, 1959) from the destination; of equal steps the one to the smaller id.
 
