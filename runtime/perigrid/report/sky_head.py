@@ -148,7 +148,9 @@ def head_lines(head: Head) -> list[str]:
         f"  epoch      {head.epoch_utc}; shown {head.at_utc}, t = {head.at_s:.12g} s",
     ]
     if head.orbit_rate != 1.0:
-        lines.append(f"  orbits     turn {head.orbit_rate:g} times as fast as time passes in a run; times here are their own")
+        lines.append(
+            f"  orbits     turn {head.orbit_rate:g} times as fast as time passes in a run; times here are their own"
+        )
     lines += [f"  shell      {pattern_text(pattern)}" for pattern in head.patterns]
     lines += [f"  note       {note}" for note in head.notes]
     return [*lines, f"  earth      {head.earth}", *(f"  assumed    {line}" for line in assumption_lines(head))]
