@@ -8,6 +8,7 @@ import json
 import struct
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,11 @@ def test_a_path_that_is_cut_says_by_what(ask: Ask) -> None:
     # Lasers do not lead there, but a station that sees one satellite and later another does.
     assert {"radio"} <= {hop["kind"] for hop in found["delivery"]["hops"]}
     assert found["delivery"]["after_s"] > 60.0
+    hops = found["delivery"]["hops"]
+    assert all(hop["start_s"] < hop["end_s"] < hop["arrival_s"] for hop in hops)
+    assert all(before["arrival_s"] <= after["start_s"] + 1e-9 for before, after in pairwise(hops))
+    assert hops[-1]["arrival_s"] == pytest.approx(found["delivery"]["after_s"])
+    assert [hop["arrival_utc"] for hop in hops] == sorted(hop["arrival_utc"] for hop in hops)
     assert len(ask("path", "three-body-12", "sat-01", "sat-06", *cut[:2])["ways"]) == 1
 
 
@@ -269,7 +275,9 @@ def test_round_trips_and_bars_are_drawn(ask: Ask) -> None:
     assert all(Path(name).read_bytes().startswith(b"\x89PNG") for name in ("r.png", "g.png", "l.png"))
 
 
-def test_a_run_s_faster_sky_is_told_and_the_orbits_keep_their_own_time(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_s_faster_sky_is_told_and_the_orbits_keep_their_own_time(
+    ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("fast.toml").write_text('preset = "three-body-12"\nname = "fast"\n[clock]\norbit_rate = 10\n')
     slow = ask("passes", "three-body-12", "--hours", "1")["passes"]
     fast = ask("passes", "fast.toml", "--hours", "1")

@@ -1,14 +1,16 @@
 """Does an antenna serve one satellite at a time, in the order that its policy asks for?"""
 
+from itertools import pairwise
+
 import msgspec
 import numpy as np
 import pytest
 
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.planning.antennas import Antennas
-from perigrid.mesh.planning.services import Service, acquired
+from perigrid.mesh.planning.services import ACQUIRED_S, Service, acquired
 from perigrid.mesh.topology import LinkKind
-from perigrid.scenario.model import GroundLink, Station
+from perigrid.scenario.model import Clock, GroundLink, Lasers, Station
 from tests.mesh.worlds import planned, shell, world
 
 PLANES = shell(planes=6, sats_per_plane=20, raan_spread_deg=180.0, phasing=0.5, topology="grid")
@@ -95,9 +97,43 @@ def test_a_station_with_an_antenna_has_one_link_at_a_time_over_hours(policy: str
 
 def test_a_service_over_the_edge_of_an_hour_is_not_acquired_again() -> None:
     now = [Service(1, 0, 3600.0, 3700.0), Service(2, 0, 3600.0, 3700.0), Service(1, 0, 3650.0, 3700.0)]
-    assert [one.start_s for one in acquired(now, {(1, 0)}, 15.0, 3600.0)] == [3600.0, 3615.0, 3665.0]
-    assert [one.start_s for one in acquired([Service(1, 0, 0.0, 9.0)], set(), 15.0, 0.0)] == [0.0]
-    assert acquired([Service(1, 0, 3600.0, 3610.0)], set(), 15.0, 3600.0) == []
+    up, seeking = acquired(now, {(1, 0): ACQUIRED_S}, 15.0, 3600.0, 7200.0)
+    assert [one.start_s for one in up] == [3600.0, 3615.0, 3665.0] and not seeking
+    assert acquired([Service(1, 0, 0.0, 9.0)], {}, 15.0, 0.0, 3600.0) == ([Service(1, 0, 0.0, 9.0)], [])
+    assert acquired([Service(1, 0, 3600.0, 3610.0)], {}, 15.0, 3600.0, 7200.0) == ([], [])
+
+
+def test_an_acquisition_over_the_edge_of_an_hour_goes_on() -> None:
+    late = Service(1, 0, 3590.0, 3600.0)
+    assert acquired([late], {}, 15.0, 0.0, 3600.0) == ([], [late])
+    # Ten of its fifteen seconds are over; where an hour is shorter than that, it goes on over several.
+    goes_on = Service(1, 0, 3600.0, 3700.0)
+    assert acquired([goes_on], {(1, 0): 3590.0}, 15.0, 3600.0, 7200.0)[0] == [goes_on._replace(start_s=3605.0)]
+    short = Service(1, 0, 3600.0, 3603.6)
+    assert acquired([short], {(1, 0): 3590.0}, 15.0, 3600.0, 3603.6) == ([], [late._replace(end_s=3603.6)])
+
+
+@pytest.mark.parametrize("orbit_rate", [1.0, 200.0, 500.0])
+def test_where_the_sky_turns_fast_antennas_and_lasers_still_acquire(orbit_rate: float) -> None:
+    # At 500 an hour of orbits lasts 7.2 s, less than an acquisition.
+    high = shell(planes=3, sats_per_plane=8, raan_spread_deg=360.0, phasing=0.5, altitude_km=20_000.0)
+    roaming = msgspec.structs.replace(high, topology="nearest")
+    scenario = world(
+        roaming,
+        stations=(msgspec.structs.replace(SITE, antennas=1),),
+        ground_link=GroundLink(rate_bps=1e6, acquire_s=15.0),
+        lasers=Lasers(rate_bps=1e9, acquire_s=15.0, terminals=2),
+        clock=Clock(orbit_rate=orbit_rate),
+    )
+    plan = planned(scenario, hours=30)
+    table = plan.contacts(0.0, plan.horizon_s)
+    later = table.start_s > 0.0
+    assert later[table.kind == LinkKind.RADIO].any() and later[table.kind == LinkKind.LASER].any()
+    spans = radio_spans(plan)
+    assert most_at_once(spans) == 1
+    # Between two services of one antenna lies an acquisition, no less, and no more where someone is always in sight.
+    waits_s = [after[0] - before[1] for before, after in pairwise(spans)]
+    assert min(waits_s) == pytest.approx(15.0, abs=0.1)
     passes = [(0.0, 50.0, 1), (0.0, 90.0, 2), (0.0, 70.0, 3)]
     antennas = Antennas(0, 2, "longest_backlog", 0.0, lambda satellites, _: [0.0 for _ in satellites])
     assert [(one.a, one.start_s) for one in antennas.serve(passes, {1})] == [(1, 0.0), (2, 0.0), (3, 50.0)]

@@ -1,6 +1,7 @@
 """Does the plan say what the sky says, to the figures it promises?"""
 
 import math
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -237,11 +238,12 @@ def test_a_segment_survives_its_bytes_without_a_copy() -> None:
     scenario = world(STAR)
     mesh = Mesh(scenario)
     segment = compute_segment(scenario, mesh, 1)
+    segment = replace(segment, seeking=np.array([[0, 7], [1, 48]], np.int32), since_s=np.array([3590.0, 3599.5]))
     data = bytearray(segment.to_bytes())
     read = Segment.from_buffer(memoryview(data))
     assert (read.digest, read.index) == (scenario.digest(), 1)
     assert read.lasers == segment.lasers
-    for name in ("pairs", "squared_km2", "offsets", "intervals"):
+    for name in ("pairs", "squared_km2", "offsets", "intervals", "seeking", "since_s"):
         assert np.array_equal(getattr(read, name), getattr(segment, name))
         assert np.shares_memory(getattr(read, name), np.frombuffer(data, np.uint8))
     assert read.to_bytes() == bytes(data)
@@ -277,6 +279,20 @@ def test_foreign_bytes_are_refused_with_a_reason() -> None:
     newer = data[: len(MAGIC)] + bytes([PLAN_VERSION + 1]) + data[len(MAGIC) + 1 :]
     with pytest.raises(ScenarioError, match=f"version {PLAN_VERSION + 1}"):
         Segment.from_buffer(newer)
+
+
+def test_no_cut_and_no_changed_bit_of_a_segment_goes_unseen() -> None:
+    scenario = world(shell())
+    data = compute_segment(scenario, Mesh(scenario), 0).to_bytes()
+    for length in (*range(100), len(data) - 1):
+        with pytest.raises(CorruptFile):
+            Segment.from_buffer(data[:length])
+    chance = np.random.default_rng(11)
+    for at in (*range(100), *chance.integers(100, len(data), 200).tolist()):
+        changed = bytearray(data)
+        changed[at] ^= 1 << int(chance.integers(8))
+        with pytest.raises((CorruptFile, ScenarioError)):
+            Segment.from_buffer(changed)
 
 
 def test_segments_of_other_scenarios_or_out_of_order_are_refused() -> None:

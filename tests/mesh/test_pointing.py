@@ -88,3 +88,15 @@ def test_explicit_lasers_join_shells_and_take_terminals_from_the_roaming() -> No
             if link.kind == LinkKind.LASER and link.b >= 12 and link.a >= 12:
                 used[link.a], used[link.b] = used.get(link.a, 0) + 1, used.get(link.b, 0) + 1
         assert max(used.get(12, 0), used.get(19, 0)) <= 2
+
+
+def test_an_explicit_laser_is_not_pointed_a_second_time() -> None:
+    # In a ring of twelve each sees the two beside it alone, so that free terminals would take these again.
+    ring = shell(sats_per_plane=12, topology="nearest")
+    scenario = world(ring, laser_pairs=(LaserPair(a="sat-01", b="sat-02"), LaserPair(a="sat-05", b="sat-06")))
+    scenario = msgspec.structs.replace(scenario, lasers=msgspec.structs.replace(scenario.lasers, terminals=3))
+    plan = planned(scenario, hours=2)
+    for t_s in (0.0, 1800.0, 3600.0, 7000.0):
+        up = [(link.a, link.b) for link, _ in plan.links_up(t_s) if link.kind == LinkKind.LASER]
+        assert {(0, 1), (4, 5)} < set(up)
+        assert len(up) == len(set(up)) == 12

@@ -11,10 +11,12 @@ from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.planning.geometry import Geometry
 from perigrid.mesh.rates import slowest_ground_bps, slowest_laser_bps
 from perigrid.mesh.topology import Link, LinkKind, Mesh
-from perigrid.scenario.model import Clock, GroundLink, Lasers, Station
+from perigrid.scenario.elements import read_elements
+from perigrid.scenario.model import Catalogue, Clock, GroundLink, LaserPair, Lasers, Station
 from perigrid.sky.frames import eci_to_ecef
 from perigrid.units import LIGHT_KM_S, NodeId
 from tests.mesh.worlds import planned, shell, world
+from tests.scenario.element_texts import as_json, message
 
 STAR = shell(planes=4, sats_per_plane=12, raan_spread_deg=180.0, phasing=0.5, topology="grid", polar_cutoff_deg=70.0)
 LASERS = Lasers(rate_bps=100e9, acquire_s=15.0, full_rate_km=3000.0)
@@ -49,8 +51,26 @@ def test_arrays_say_what_single_lookups_say() -> None:
         plan.states(np.array([[0, 1]]), np.array([7201.0]))
 
 
+def test_ranges_of_orbits_that_meet_head_on_are_as_good_as_is_said() -> None:
+    ahead = shell(name="ahead", sats_per_plane=4, inclination_deg=50.0)
+    against = shell(name="against", sats_per_plane=4, inclination_deg=130.0, raan_deg=195.0, altitude_km=536.0)
+    pairs = tuple(LaserPair(a=f"sat-0{one}", b=f"sat-0{two}") for one in range(1, 5) for two in range(5, 9))
+    scenario = world(ahead, against, laser_pairs=pairs)
+    plan = planned(scenario)
+    geometry = Geometry.of(scenario, plan.mesh)
+    t_s = np.arange(0.0, 3600.0)
+    positions = geometry.positions_eci_km(t_s)
+    nearest_km = np.inf
+    for one, two in [(one, two) for one in range(4) for two in range(4, 8)]:
+        exact = np.linalg.norm(positions[:, one] - positions[:, two], axis=1)
+        got = plan.states(np.repeat([[one, two]], len(t_s), axis=0), t_s).range_km
+        assert np.abs(got**2 - exact**2)[exact < 5000.0].max() < 50.0
+        assert np.abs(got - exact)[exact > 350.0].max() < 0.07
+        nearest_km = min(nearest_km, exact.min())
+    assert nearest_km < 20.0
+
+
 def test_ranges_are_the_skys_to_sixty_metres() -> None:
-    # Orbits that meet head on are the worst that a cubic between knots can meet.
     scenario = world(shell(planes=2, sats_per_plane=12, raan_spread_deg=360.0, topology="grid", inclination_deg=80.0))
     plan = planned(scenario, hours=2)
     geometry = Geometry.of(scenario, plan.mesh)
@@ -188,3 +208,21 @@ def test_any_hour_can_be_computed_alone() -> None:
         before = compute_segment(scenario, mesh, index, before)
     assert before is not None
     assert compute_segment(scenario, mesh, 3).to_bytes() == before.to_bytes()
+
+
+def test_the_slowest_rates_are_those_at_the_apogee_of_a_catalogued_satellite() -> None:
+    transfer = read_elements(as_json(message(MEAN_MOTION=2.27, ECCENTRICITY=0.73)), "sky.json")
+    scenario = world(
+        shell(),
+        epoch=transfer[0].epoch,
+        catalogues=(Catalogue(name="one", file="sky.json", elements=transfer, topology="none"),),
+        lasers=LASERS,
+        ground_link=GROUND,
+    )
+    plan = planned(scenario, hours=11)
+    t_s = np.arange(0.0, 11 * 3600.0, 60.0)
+    radio = plan.states(np.repeat([[12, 13]], len(t_s), axis=0), t_s)
+    assert radio.up.any()
+    slowest_bps = slowest_ground_bps(scenario)
+    assert 0.7 * radio.back_bps[radio.up].min() < slowest_bps < radio.back_bps[radio.up].min()
+    assert slowest_laser_bps(scenario) < 100e9 * (3000.0 / 80_000.0) ** 2

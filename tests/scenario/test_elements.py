@@ -185,7 +185,7 @@ MISTAKES = {
     as_json(message(EPOCH="2026-01-01T00:00:00+01:00")): ["EPOCH is"],
     as_json(message(MEAN_MOTION=None)): ["MEAN_MOTION is missing"],
     as_json(message(BSTAR=" ")): ["BSTAR is missing"],
-    as_json(message(MEAN_MOTION=0)): ["MEAN_MOTION is 0 and must be above 0"],
+    as_json(message(MEAN_MOTION=0)): ["MEAN_MOTION is 0 and must be at least 1e-06"],
     as_json(message(MEAN_MOTION=-1)): ["MEAN_MOTION is -1"],
     as_json(message(ECCENTRICITY=1)): ["ECCENTRICITY is 1", "below 1"],
     as_json(message(ECCENTRICITY=-0.1)): ["ECCENTRICITY is -0.1"],
@@ -240,8 +240,34 @@ MISTAKES = {
     changed(1, 33, "0"): ["line 1 has '0' in column 33", "shifted"],
     changed(2, 9, "197.4593"): ["INCLINATION is '197.4593'"],
     changed(2, 27, " 005590"): ["ECCENTRICITY is ' 005590'"],
-    changed(2, 53, " 0.00000000"): ["MEAN_MOTION is '0.00000000' and must be above 0"],
+    changed(2, 53, " 0.00000000"): ["MEAN_MOTION is '0.00000000' and must be at least 1e-06"],
+    changed(1, 19, "260 2.12784350"): ["EPOCH is '260 2.12784350'"],
+    as_json(message(OBJECT_NAME="\x1b[2J")): ["OBJECT_NAME is '\\x1b[2J'", "cannot be printed"],
+    as_json(message(OBJECT_NAME="\ud800")): ["OBJECT_NAME is '\\ud800'", "cannot be printed"],
+    as_kvn(FIELDS).partition("BSTAR = 0.0002")[0] + "BSTAR = 0.0002": ["BSTAR may be cut short", "end the line"],
+    "EPOCH,MEAN_MOTION,BSTAR\n2026-01-01T00:00:00,15,0.000": ["record 1, line 2: its last line has no end", "BSTAR"],
 }
+
+MANY = 100_000
+TIRING = {
+    as_json(message(BSTAR="1" * MANY + "x")): "BSTAR is '111",
+    as_json(message(NORAD_CAT_ID="1" * MANY)): "NORAD_CAT_ID is '111",
+    "[{" + ",".join(f'"k{number}": 1' for number in range(MANY)) + ', "k99999": 2}]': "k99999 is given twice",
+    "EPOCH," + ",".join(f"k{number}" for number in range(MANY)) + "\n": "line 1 has more than 1000 columns",
+    as_csv(FIELDS) + "," * MANY + "\n": "line 3 has more than 1000 columns",
+    as_kvn(FIELDS) + "A = x" + " " * MANY + "y\nBSTAR = 1": "line 20 gives BSTAR again",
+    as_kvn(FIELDS).replace("97.4593", "1" + " " * MANY + "x"): "INCLINATION is '1 ",
+    "<omm>" * MANY + "<segment/>" + "</omm>" * MANY: "no element sets",
+}
+"""Texts that a pattern or a loop over pairs would never be done with."""
+
+
+@pytest.mark.parametrize("text", TIRING, ids=range(len(TIRING)))
+def test_a_text_made_to_tire_the_reader_is_refused_at_once(text: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        read(text)
+    assert TIRING[text] in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
 @pytest.mark.parametrize("text", MISTAKES, ids=range(len(MISTAKES)))

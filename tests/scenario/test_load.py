@@ -145,6 +145,10 @@ MISTAKES = {
     BASE + 'models = ["a", "a"]': ["models.a appears twice"],
     BASE + "epoch = 2026-01-01T00:00:00": ["epoch", "2026-01-01T00:00:00Z"],
     BASE + 'epoch = "soon"': ["epoch is 'soon'"],
+    BASE + "epoch = 9999-12-31T23:59:59-23:00": ["epoch is 9999", "where dates end"],
+    BASE + "epoch = 1899-12-31T00:00:00Z": ["epoch is 1899", "1900 to 2199"],
+    BASE + "seed = " + "9" * 5000: ["my.toml: this is not TOML"],
+    BASE + "models = " + "[" * 5000: ["my.toml: this is not TOML: it is nested too deeply"],
     BASE + '[[fault]]\nat_s = 1\naction = "cut"\na = "sat-3"\nb = "sat-04"': [
         "fault.0.a is 'sat-3'",
         "'sat-03'",

@@ -203,3 +203,14 @@ def test_a_scenarios_fleet_stands_in_node_order() -> None:
     )
     assert fleet.positions_eci_km(t_s) == pytest.approx(expected, abs=1e-9)
     assert fleet.decayed(t_s).shape == (2, 9)
+
+
+@pytest.mark.parametrize("bstar", [1e6, 1e3, 10.0, -1e3])
+def test_absurd_drag_puts_nothing_beyond_what_orbits_the_earth(bstar: float) -> None:
+    fleet = only(msgspec.structs.replace(FALLING, bstar=bstar))
+    t_s = np.arange(0.0, 2 * DAY_S, 60.0)
+    positions, gone = fleet.positions_eci_km(t_s), fleet.decayed(t_s)
+    assert np.abs(positions).max() < 1e9
+    assert gone.any() and (positions[gone] == GONE_KM).all()
+    one_each = fleet.positions_of_eci_km(np.zeros(len(t_s), np.int64), t_s)
+    assert np.allclose(one_each, positions[:, 0], atol=1e-6)

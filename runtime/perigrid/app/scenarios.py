@@ -71,7 +71,7 @@ def shipped_presets() -> Presets:
 
 def is_file(target: str) -> bool:
     """Whether a user's word for a scenario means a file, not a preset."""
-    return target.endswith((".toml", *ELEMENTS_SUFFIXES)) or "/" in target
+    return target.casefold().endswith((".toml", *ELEMENTS_SUFFIXES)) or "/" in target
 
 
 def choose(target: str, environment: Mapping[str, str], say: Say) -> Chosen:
@@ -90,7 +90,7 @@ def from_file(path: Path, environment: Mapping[str, str], say: Say) -> Chosen:
 
     Raises as `choose` does.
     """
-    if path.suffix in ELEMENTS_SUFFIXES:
+    if path.suffix.casefold() in ELEMENTS_SUFFIXES:
         elements = read_elements(read_text(path, MAX_ELEMENTS_BYTES, "a file of element sets"), str(path))
         return fit(scenario_of_elements(elements, path.stem, str(path), shipped_presets()), environment, say)
 

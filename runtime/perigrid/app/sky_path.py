@@ -199,7 +199,7 @@ def _delivery(sky: Sky, plan: ContactPlan, volume_bytes: int, found: Arrival | N
         return Delivery(volume_bytes, None, None, (), _no_way(sky, plan, found))
 
     def carried(hop: Transfer) -> Carried:
-        start_s, end_s, arrival_s = (sky.at_s for own_s in (hop.start_s, hop.end_s, hop.arrival_s))
+        start_s, end_s, arrival_s = hop.start_s, hop.end_s, hop.arrival_s
         return Carried(
             a=sky.mesh.names[hop.sender],
             b=sky.mesh.names[hop.receiver],

@@ -9,7 +9,8 @@ Lasers. A terminal is out `acquisitions_per_day` times a day on average, for so 
 share `availability` of the time, acquisition included: with 99 % and 29.6 a day, 29 s. The share `burst_share` of its
 outages comes in bursts that strike all terminals of a satellite together, `BURST_OUTAGES` on average at intervals of
 about `BURST_GAP_S`; the others come singly, at any time. Durations are exponential. How outages cluster is
-unpublished: both constants are assumed.
+unpublished: both constants are assumed. A link has a terminal at either end and is up while both are. Far below 99 %
+outages overlap, and a terminal holds a little more than it was asked to (90 % become 90.5 %).
 
 Optical stations. Open and closed times are exponential (an alternating renewal process), `closure_s` long on average
 when closed. Real clouds last longer and come in seasons; neighbouring stations share their weather, which is left out.

@@ -14,10 +14,8 @@ import numpy.typing as npt
 
 from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.scenario.model import GroundLink, Lasers, Scenario, Station
-from perigrid.units import EARTH_RADIUS_KM
-
-LOW_ORBIT_KM = 600.0
-"""Stands for the altitude of catalogued satellites where a scenario has no shell."""
+from perigrid.sky.frames import DAY_S
+from perigrid.units import EARTH_MU_KM3_S2, EARTH_RADIUS_KM
 
 
 class Rates:
@@ -71,15 +69,15 @@ def link_of(scenario: Scenario, station: Station) -> GroundLink:
 def slowest_laser_bps(scenario: Scenario) -> float:
     """The rate of the longest laser that the scenario's altitudes let graze the atmosphere."""
     lasers = scenario.lasers
-    highest_km = EARTH_RADIUS_KM + max((shell.altitude_km for shell in scenario.shells), default=LOW_ORBIT_KM)
+    highest_km = _highest_km(scenario)
     lowest_km = EARTH_RADIUS_KM + lasers.grazing_altitude_km
     longest_km = 2 * math.sqrt(max(0.0, highest_km**2 - lowest_km**2))
     return rate_at_bps(lasers.rate_bps, lasers.full_rate_km, min(longest_km, lasers.max_range_km or longest_km))
 
 
 def slowest_ground_bps(scenario: Scenario) -> float:
-    """The lower rate, up or down, of the longest ground link: to a satellite of the highest shell that rises."""
-    orbit_km = EARTH_RADIUS_KM + max((shell.altitude_km for shell in scenario.shells), default=LOW_ORBIT_KM)
+    """The lower rate, up or down, of the longest ground link: to the highest satellite as it rises."""
+    orbit_km = _highest_km(scenario)
     slowest_bps = math.inf
     for station in scenario.stations:
         link = link_of(scenario, station)
@@ -89,6 +87,19 @@ def slowest_ground_bps(scenario: Scenario) -> float:
         for rate_bps in (link.rate_bps, link.uplink_bps or link.rate_bps):
             slowest_bps = min(slowest_bps, rate_at_bps(rate_bps, link.full_rate_km, slant_km))
     return slowest_bps if math.isfinite(slowest_bps) else scenario.ground_link.rate_bps
+
+
+def _highest_km(scenario: Scenario) -> float:
+    """How far from the Earth's centre the scenario's satellites come: shells, and apogees of catalogued ones.
+
+    What has an apogee inside the Earth, as malformed elements may, is taken to be on the ground.
+    """
+    found = [EARTH_RADIUS_KM, *(EARTH_RADIUS_KM + shell.altitude_km for shell in scenario.shells)]
+    for catalogue in scenario.catalogues:
+        for one in catalogue.elements:
+            motion_rad_s = one.mean_motion_rev_day * 2 * math.pi / DAY_S
+            found.append((EARTH_MU_KM3_S2 / motion_rad_s**2) ** (1 / 3) * (1 + one.eccentricity))
+    return max(found)
 
 
 def rate_at_bps(rate_bps: float, full_rate_km: float | None, range_km: float) -> float:

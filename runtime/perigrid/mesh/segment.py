@@ -5,21 +5,26 @@ nothing. The bytes are a fixed header followed by the arrays in the order of `Se
 starting at a multiple of eight bytes, all little-endian:
 
     magic "PERIPLAN"   version u32   scenario digest 32 bytes   index u32   orbit rate f64
-    knots u32   links P u32   lasers u32   intervals K u32
+    knots u32   links P u32   lasers u32   intervals K u32   seeking Q u32   checksum u32
 
-The version changes with the layout and with the geometry behind it. A segment is an hour of the orbits; where
-the scenario turns the sky `orbit_rate` times as fast as time passes, its times are that much closer.
+The checksum is the CRC-32 of all other bytes. The version changes with the layout and with the geometry behind it. A
+segment is an hour of the orbits; where the scenario turns the sky `orbit_rate` times as fast as time passes, its times
+are that much closer.
 
 Ranges are kept as squares at knots `KNOT_S` apart, one knot before the hour and one after it, so that a cubic
 through four knots holds everywhere. The square of a range is smooth where the range itself has a bend (a satellite
-passing over a station), and the cubic errs by less than 60 m (0.2 us of light) even where orbits meet head on.
+passing over a station). The cubic errs by metres as a rule. Where low orbits meet head on, at 15 km/s, its square
+errs by up to 50 km^2, at any distance: 70 m (0.2 us of light) of a range of 350 km, 0.25 km of 100 km, and up to 6 km
+(20 us) in the seconds in which two satellites pass within some kilometres of each other.
 
 Intervals are in compressed rows: those of link r are `intervals[offsets[r]:offsets[r + 1]]`, each (start_s,
-end_s) in sky time, in order and apart. An interval that reaches the segment's edge may go on in the next.
+end_s) in sky time, in order and apart. An interval that reaches the segment's edge may go on in the next. What is being
+acquired as the hour ends has no interval yet; who computes the next hour finds it in `seeking`.
 """
 
 import struct
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -36,12 +41,15 @@ STEPS = SEGMENT_S // KNOT_S
 KNOTS = STEPS + 3
 """Knots of a segment: both edges, and one beyond each."""
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 """Version of the bytes; one that is unknown is refused."""
 
 MAGIC = b"PERIPLAN"
-_HEADER = struct.Struct("<8sI32sIdIIII")
+_HEADER = struct.Struct("<8sI32sIdIIIII")
+_CHECKSUM = struct.Struct("<I")
 _ALIGNMENT_BYTES = 8
+_ARRAYS_OFFSET = _HEADER.size + _CHECKSUM.size
+"""Where the arrays begin, which is a multiple of the alignment."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -66,6 +74,10 @@ class Segment:
     """[P + 1]"""
     intervals: Floats
     """[K, 2] seconds of sky time"""
+    seeking: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 2), np.int32))
+    """[Q, 2] node ids, as in `pairs`, of those that choose each other and are still being acquired as the hour ends"""
+    since_s: Floats = field(default_factory=lambda: np.empty(0))
+    """[Q] sky times since when those point at each other"""
 
     @property
     def start_s(self) -> float:
@@ -79,7 +91,7 @@ class Segment:
 
     def to_bytes(self) -> bytes:
         """Header and arrays, as described above."""
-        links, intervals = len(self.pairs), len(self.intervals)
+        links, intervals, seeking = len(self.pairs), len(self.intervals), len(self.seeking)
         header = _HEADER.pack(
             MAGIC,
             PLAN_VERSION,
@@ -90,40 +102,48 @@ class Segment:
             links,
             self.lasers,
             intervals,
+            seeking,
         )
-        parts = [_padded(header)]
-        for name, (dtype, _) in _layout(links, intervals).items():
-            parts.append(_padded(np.ascontiguousarray(getattr(self, name), dtype).tobytes()))
-        return b"".join(parts)
+        arrays = b"".join(
+            _padded(np.ascontiguousarray(getattr(self, name), dtype).tobytes())
+            for name, (dtype, _) in _layout(links, intervals, seeking).items()
+        )
+        return header + _CHECKSUM.pack(zlib.crc32(arrays, zlib.crc32(header))) + arrays
 
     @classmethod
     def from_buffer(cls, buffer: bytes | bytearray | memoryview) -> "Segment":
         """Views into the buffer, which must outlive the segment.
 
-        Raises CorruptFile for bytes that are no plan or are cut short, ScenarioError for another version.
+        Raises CorruptFile for bytes that are no plan, are cut short or were changed, ScenarioError for another version.
         """
         data = memoryview(buffer).cast("B")
-        if len(data) < _HEADER.size or bytes(data[: len(MAGIC)]) != MAGIC:
+        if len(data) < _ARRAYS_OFFSET or bytes(data[: len(MAGIC)]) != MAGIC:
             raise CorruptFile("These bytes are not a segment of a contact plan: remove the file and start again.")
         version = int.from_bytes(data[len(MAGIC) : len(MAGIC) + 4], "little")
-        _, _, digest, index, orbit_rate, knots, links, lasers, intervals = _HEADER.unpack_from(data)
+        _, _, digest, index, orbit_rate, knots, links, lasers, intervals, seeking = _HEADER.unpack_from(data)
         if version != PLAN_VERSION or knots != KNOTS:
             raise ScenarioError(
                 f"The contact plan has version {version}; this perigrid reads version {PLAN_VERSION} with {KNOTS} "
                 "knots an hour: compute the plan again with this version."
             )
-        layout = _layout(links, intervals)
-        offset = _aligned(_HEADER.size)
+        layout = _layout(links, intervals, seeking)
+        offset = _ARRAYS_OFFSET
         needed = offset + sum(_aligned(dtype.itemsize * rows * columns) for dtype, (rows, columns) in layout.values())
-        if len(data) != needed or lasers > links:
+        if len(data) != needed:
             raise CorruptFile(
                 f"Segment {index} of the contact plan has {len(data)} bytes where its header asks for "
                 f"{needed}: remove the file and start again."
             )
+        checksum = zlib.crc32(data[offset:], zlib.crc32(data[: _HEADER.size]))
+        if checksum != _CHECKSUM.unpack_from(data, _HEADER.size)[0]:
+            raise CorruptFile(
+                f"Segment {index} of the contact plan is not what was written, by its checksum: remove the file and "
+                "start again."
+            )
         arrays: dict[str, npt.NDArray[np.generic]] = {}
         for name, (dtype, (rows, columns)) in layout.items():
             array = np.frombuffer(data, dtype, rows * columns, offset)
-            arrays[name] = array if name == "offsets" else array.reshape(rows, columns)
+            arrays[name] = array if columns == 1 else array.reshape(rows, columns)
             offset += _aligned(array.nbytes)
         return cls(digest=digest.hex(), index=index, orbit_rate=orbit_rate, lasers=lasers, **arrays)  # type: ignore[arg-type]
 
@@ -144,13 +164,15 @@ def squared_at(knots_km2: Floats, position: Floats) -> Floats:
     return np.asarray(here + u * (after - here + (u - 1) * (bend + (u + 1) * twist)))
 
 
-def _layout(links: int, intervals: int) -> dict[str, tuple[np.dtype[np.generic], tuple[int, int]]]:
+def _layout(links: int, intervals: int, seeking: int) -> dict[str, tuple[np.dtype[np.generic], tuple[int, int]]]:
     """Type and shape of every array, in the order in which they are written."""
     return {
         "pairs": (np.dtype("<i4"), (links, 2)),
         "squared_km2": (np.dtype("<f4"), (links, KNOTS)),
         "offsets": (np.dtype("<i8"), (links + 1, 1)),
         "intervals": (np.dtype("<f8"), (intervals, 2)),
+        "seeking": (np.dtype("<i4"), (seeking, 2)),
+        "since_s": (np.dtype("<f8"), (seeking, 1)),
     }
 
 

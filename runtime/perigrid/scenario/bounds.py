@@ -77,7 +77,7 @@ BOUNDS: dict[str, dict[str, Bound]] = {
         "min_elevation_deg": Bound(0, 89, "5 to 10 is common, 25 to 40 for broadband"),
         "antennas": Bound(1, 1024, "a station has at least one antenna"),
         "availability": _SHARE,
-        "closure_s": Bound(0, 1e7, "give how long clouds close it on average, in seconds", above_low=True),
+        "closure_s": Bound(1, 1e7, "give how long clouds close it on average, in seconds"),
     },
     "Lasers": {
         "rate_bps": _RATE,

@@ -237,7 +237,10 @@ def utc(value: object, where: str) -> datetime:
             raise ScenarioError(f"{where}: epoch is {value!r}: {advice}.") from error
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise ScenarioError(f"{where}: epoch is {value}, which is no moment in a time zone: {advice}.")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ScenarioError(f"{where}: epoch is {value}, where dates end: {advice}.") from error
 
 
 def _number(values: Mapping[str, Any], key: str, kinds: tuple[type, ...], where: str) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from perigrid.errors import ScenarioError
 from perigrid.scenario.model import Elements
 from perigrid.scenario.omm import VERSION, read_csv, read_json, read_kvn, read_xml
-from perigrid.scenario.record import WITHOUT_NUMBER, Found, Refused, shown
+from perigrid.scenario.record import WITHOUT_NUMBER, Found, Refused, cut, shown
 from perigrid.scenario.tle import read_tle
 
 MAX_OBJECTS = 200_000
@@ -21,6 +21,9 @@ MAX_LETTERS = 128_000_000
 
 CSV_COLUMNS = {"EPOCH", "MEAN_MOTION", "NORAD_CAT_ID"}
 """A first line with one of these is the header of a CSV text."""
+
+MAX_HEADER_LETTERS = 20_000
+"""What makes a text CSV is looked for in so much of its first line: ten times the longest header that is served."""
 
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -77,7 +80,7 @@ def _records(text: str, lenient: bool) -> Iterator[Found]:
         return read_xml(start)
     if first.startswith(VERSION):
         return read_kvn(text)
-    if CSV_COLUMNS & {cell.strip(' "').upper() for cell in first.split(",")}:
+    if CSV_COLUMNS & {cell.strip(' "').upper() for cell in first[:MAX_HEADER_LETTERS].split(",")}:
         return read_csv(text)
     if any(line.startswith(("1 ", "2 ")) for line in text.splitlines()):
         return read_tle(text, lenient)
@@ -105,4 +108,5 @@ def _check_once(objects: tuple[Elements, ...], where: str) -> None:
 
 
 def _of(number: str) -> str:
-    return f" (object {number.strip()})" if number.strip() else ""
+    called = number.strip()
+    return f" (object {cut(called) if called.isprintable() else shown(called)})" if called else ""

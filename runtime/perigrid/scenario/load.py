@@ -48,8 +48,10 @@ def parse(text: str, where: str, presets: Presets, read_file: ReadFile | None = 
         raise ScenarioError(f"{where}: a scenario has at most {MAX_SCENARIO_LETTERS} letters, not {len(text)}.")
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"{where}: this is not TOML: {error}: mend that line.") from error
+    except (ValueError, RecursionError) as error:
+        # Numbers of thousands of digits and endless brackets are no error of TOML's own.
+        problem = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ScenarioError(f"{where}: this is not TOML: {problem}: mend that line.") from error
     refuse_unknown(document, ("preset", "name", *PRESET_KEYS), where, "")
     preset = as_text(document.pop("preset", ""), where, "preset")
     name = as_text(document.pop("name", preset or "scenario"), where, "name")

@@ -9,18 +9,22 @@ A malformed message does not hide the others: it comes back as `Refused`, and wh
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from perigrid.errors import ScenarioError
-from perigrid.scenario.record import NUMBERS, Fields, Found, Refused, elements_of, shown, text_of
+from perigrid.scenario.record import NUMBERS, OPTIONAL, Fields, Found, Refused, elements_of, shown, text_of
 
 VERSION = "CCSDS_OMM_VERS"
 """Keyword that begins a message in KVN."""
 
-KEY_VALUE = re.compile(r"\s*([A-Z][A-Z0-9_]*)\s*=\s*(.*?)\s*", re.ASCII)
+KEYWORD = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)
 COMMENT = re.compile(r"\s*COMMENT(\s|$)")
-IN_UNIT = re.compile(r"(.*?)\s*\[([^\[\]]*)\]", re.DOTALL)
+IN_UNIT = re.compile(r"([^\[\]]*)\[([^\[\]]*)\]")
+
+MAX_COLUMNS = 1_000
+"""A line of CSV with more is refused: the public catalogue's have 17 to 40."""
 
 CUT_SHORT = "it ends too early, or is not what it says: fetch it again"
 
@@ -45,7 +49,10 @@ def read_json(text: str) -> Iterator[Found]:
 
 def read_csv(text: str) -> Iterator[Found]:
     """The objects of a CSV text whose first line names the columns; ScenarioError where that line cannot be."""
-    rows = csv.reader(text.splitlines(keepends=True), strict=True)
+    lines = text.splitlines(keepends=True)
+    if wide := next((number for number, line in enumerate(lines, 1) if line.count(",") >= MAX_COLUMNS), 0):
+        raise ScenarioError(f"line {wide} has more than {MAX_COLUMNS} columns: {CUT_SHORT}.")
+    rows = csv.reader(lines, strict=True)
     header: list[str] | None = None
     number = 0
     while True:
@@ -60,7 +67,7 @@ def read_csv(text: str) -> Iterator[Found]:
             continue
         if header is None:
             header = [cell.strip().upper() for cell in row]
-            if twice := next((name for name in header if header.count(name) > 1), None):
+            if twice := _twice(header):
                 raise ScenarioError(f"line {rows.line_num} names the column {twice!r} twice: each column stands once.")
             continue
         number += 1
@@ -69,6 +76,8 @@ def read_csv(text: str) -> Iterator[Found]:
         if len(row) != len(header):
             problem = f"it has {len(row)} columns and the header {len(header)}: {CUT_SHORT}."
             yield Refused(place, problem, text_of(fields, "NORAD_CAT_ID"))
+        elif rows.line_num == len(lines) and (problem := _cut_in(header[-1], text)):
+            yield Refused(place, problem, text_of(fields, "NORAD_CAT_ID"))
         else:
             yield _elements(place, fields)
 
@@ -76,22 +85,24 @@ def read_csv(text: str) -> Iterator[Found]:
 def read_kvn(text: str) -> Iterator[Found]:
     """The objects of a KVN text."""
     fields: dict[str, str] = {}
-    number, began, broken = 0, 0, ""
+    number, began, broken, last = 0, 0, "", ""
     for line_number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or COMMENT.match(line):
             continue
-        found = KEY_VALUE.fullmatch(line)
-        if found and found[1] == VERSION:
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if key == VERSION and equals:
             if number:
                 yield _kvn_message(number, began, fields, broken)
             number, began, fields, broken = number + 1, line_number, {}, ""
-        if found is None:
+        if not equals or not KEYWORD.fullmatch(key):
             broken = broken or f"line {line_number} is {shown(line.strip())}: write KEYWORD = value."
-        elif found[1] in fields:
-            broken = broken or f"line {line_number} gives {found[1]} again: a keyword stands once in a message."
+        elif key in fields:
+            broken = broken or f"line {line_number} gives {key} again: a keyword stands once in a message."
         else:
-            fields[found[1]] = found[2]
+            fields[key] = value
+            last = key
     if number:
+        broken = broken or _cut_in(last, text)
         yield _kvn_message(number, began, fields, broken)
 
 
@@ -109,13 +120,10 @@ def read_xml(text: str) -> Iterator[Found]:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
         raise ScenarioError(f"this is not XML ({error}): {CUT_SHORT}.") from error
-    segments = [
-        segment
-        for message in root.iter()
-        if _name(message) == "omm"
-        for segment in message.iter()
-        if _name(segment) == "segment"
-    ]
+    # No deeper than the standard has them: messages in messages would be looked through again and again.
+    messages = [root] if _name(root) == "omm" else [child for child in root if _name(child) == "omm"]
+    bodies = [child for message in messages for child in message if _name(child) == "body"]
+    segments = [child for body in bodies for child in body if _name(child) == "segment"]
     for number, segment in enumerate(segments, 1):
         place = f"record {number}"
         try:
@@ -154,7 +162,7 @@ def _kvn_message(number: int, began: int, fields: dict[str, str], broken: str) -
             with_unit = IN_UNIT.fullmatch(fields.get(key, ""))
             if with_unit:
                 _check_unit(key, with_unit[2])
-                plain[key] = with_unit[1]
+                plain[key] = with_unit[1].strip()
     except ScenarioError as error:
         return Refused(place, str(error), fields.get("NORAD_CAT_ID", ""))
     return _elements(place, plain)
@@ -171,9 +179,23 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; one that has a key twice says so under `TWICE`."""
     made = dict(pairs)
     if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        made[TWICE] = next(key for key in keys if keys.count(key) > 1)
+        made[TWICE] = _twice(key for key, _ in pairs)
     return made
+
+
+def _twice(names: Iterable[str]) -> str | None:
+    """The first of some names that comes more than once."""
+    return next((name for name, times in Counter(names).items() if times > 1), None)
+
+
+def _cut_in(key: str, text: str) -> str:
+    """What is wrong where a text breaks off in a line without end, in the value of `key`: half a number may look whole.
+
+    "" where nothing is, or where the value has no part in the motion.
+    """
+    if text.endswith(("\n", "\r")) or key in OPTIONAL or key not in (*NUMBERS, "EPOCH", "NORAD_CAT_ID"):
+        return ""
+    return f"its last line has no end, so that {key} may be cut short: fetch the file again, or end the line."
 
 
 def _no_number(name: str) -> float:

@@ -61,7 +61,7 @@ _ANGLE = Bound(-360, 360, "give degrees")
 _DRAG = Bound(-1e6, 1e6, "give it in 1/Earth radii, or in rev/day^2 and rev/day^3")
 
 NUMBERS: dict[str, tuple[str, Bound, str]] = {
-    "MEAN_MOTION": ("mean_motion_rev_day", Bound(0, 1000, "give revolutions a day", above_low=True), "rev/day"),
+    "MEAN_MOTION": ("mean_motion_rev_day", Bound(1e-6, 1000, "give revolutions a day"), "rev/day"),
     "ECCENTRICITY": ("eccentricity", Bound(0, 1, "SGP4 moves closed orbits alone", below_high=True), ""),
     "INCLINATION": ("inclination_deg", Bound(0, 180, "give degrees"), "deg"),
     "RA_OF_ASC_NODE": ("raan_deg", _ANGLE, "deg"),
@@ -76,7 +76,7 @@ NUMBERS: dict[str, tuple[str, Bound, str]] = {
 OPTIONAL = ("MEAN_MOTION_DOT", "MEAN_MOTION_DDOT")
 """Numbers that SGP4 does not use, and that a message may leave out."""
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 WHOLE = re.compile(r"\+?\d+", re.ASCII)
 MOMENT = re.compile(r"(\d{4})-(?:(\d{2})-(\d{2})|(\d{3}))T(\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?Z?", re.ASCII)
 
@@ -122,8 +122,10 @@ def text_of(fields: Fields, key: str) -> str:
 
 
 def object_name(text: str, key: str) -> str:
-    """A name with single spaces; ScenarioError where it is too long."""
+    """A name with single spaces; ScenarioError where it is too long, or cannot be printed as it stands."""
     name = " ".join(text.split())
+    if not name.isprintable():
+        raise ScenarioError(f"{key} is {shown(name)}, with letters that cannot be printed: remove them.")
     if len(name) > MAX_OBJECT_NAME_LETTERS:
         raise ScenarioError(f"{key} has {len(name)} letters: at most {MAX_OBJECT_NAME_LETTERS} are possible.")
     return name
@@ -192,5 +194,9 @@ def epoch_of(value: object) -> datetime:
 
 def shown(value: object) -> str:
     """A value as a message has it, not endless."""
-    text = repr(value)
+    return cut(repr(value))
+
+
+def cut(text: str) -> str:
+    """The text, or its beginning where it is long."""
     return text if len(text) <= MAX_OBJECT_NAME_LETTERS else f"{text[:MAX_OBJECT_NAME_LETTERS]}..."

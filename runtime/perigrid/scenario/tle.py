@@ -31,7 +31,7 @@ BLANK = {"1": (2, 9, 18, 33, 44, 53, 62, 64), "2": (2, 8, 17, 26, 34, 43, 52)}
 
 DAY_MICROSECONDS = 86_400_000_000
 EXPONENT_FORM = re.compile(r"([ +-])(\d{5})([+-]\d)", re.ASCII)
-EPOCH = re.compile(r"(\d{2})([ \d]{2}\d)\.(\d{8})", re.ASCII)
+EPOCH = re.compile(r"(\d{2})(\d{3}| \d{2}| {2}\d)\.(\d{8})", re.ASCII)
 ALPHA_5 = re.compile(r"([0-9A-Z])(\d{4})", re.ASCII)
 SEVEN_DIGITS = re.compile(r"\d{7}", re.ASCII)
 LAUNCH = re.compile(r"(\d{2})(\d{3})([A-Z]{1,3})", re.ASCII)

@@ -24,6 +24,9 @@ within a few days of them (T. S. Kelso, AAS 07-127) and loses kilometres a day b
 and ranges are those of another orbit.
 """
 
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+"""Years that an epoch may lie in: theories of the Sun and of the Earth's turn are good around 2000, and dates end."""
+
 DAY_S = 86_400
 FULL_CIRCLE_DEG, RIGHT_ANGLE_DEG = 360.0, 90.0
 ROUNDING = 1e-9
@@ -55,7 +58,14 @@ def check_whole(scenario: Scenario, where: str) -> Scenario:
 
 
 def check_epoch(scenario: Scenario, where: str) -> None:
-    """Raise ScenarioError, naming the object, where a catalogued one's elements are too far from the epoch."""
+    """Raise ScenarioError where the epoch is beyond what the theories know, or, naming the object, where a catalogued
+    one's elements are too far from it.
+    """
+    if not FIRST_YEAR <= scenario.epoch.year <= LAST_YEAR:
+        raise ScenarioError(
+            f"{where}: epoch is {scenario.epoch.isoformat()}, and sky and orbits are known from {FIRST_YEAR} to "
+            f"{LAST_YEAR}: choose a moment in between."
+        )
     for catalogue in scenario.catalogues:
         if not catalogue.elements:
             raise ScenarioError(f"{where}: catalogue.{catalogue.name} has no objects: name a file that holds some.")

@@ -8,8 +8,9 @@ The theory fails in stated ways (`ERRORS`): where an object has come down, and w
 out of their range. But an eccentric orbit that dips into the Earth fails at its perigees only, and beyond its end an
 object may be given places again that mean nothing, since drag's polynomial, squared, grows once it has passed zero.
 So when a catalogue is made, each object whose perigee comes down to the ground within a hundred days of its epoch is
-followed to its first failure. It counts as gone from there on, and at any moment at which the theory fails. What is
-gone is never NaN: it lies at `GONE_KM`, a kilometre off the Earth's centre, where nobody sees it.
+followed to its first failure. It counts as gone from there on, and at any moment at which the theory fails, or puts it
+further away than anything that orbits the Earth (`FAR_KM`), as it does with absurd drag. What is gone is never NaN: it
+lies at `GONE_KM`, a kilometre off the Earth's centre, where nobody sees it.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ Truths = npt.NDArray[np.bool_]
 
 GONE_KM = np.array([1.0, 0.0, 0.0])
 """Where an object is that has come down: inside the Earth, but not at its centre, which has no direction."""
+
+FAR_KM = 1e9
+"""More than twice the half axis of the widest orbit that an element set may have, a turn in a million days."""
 
 ERRORS = {
     1: "the mean eccentricity has left [0, 1)",
@@ -129,8 +133,8 @@ class Catalogued:
     def states(self, t_s: Floats) -> tuple[Floats, Floats, Truths]:
         """Positions [T, N, 3], km, velocities [T, N, 3], km/s, and whether each object is gone [T, N]."""
         failed, positions, velocities = self.together.sgp4(*self._moments(t_s))
-        gone = (failed.T != 0) | (t_s[:, None] >= self.gone_s)
         placed = np.ascontiguousarray(positions.swapaxes(0, 1))
+        gone = (failed.T != 0) | (t_s[:, None] >= self.gone_s) | _nowhere(placed)
         moving = np.ascontiguousarray(velocities.swapaxes(0, 1))
         if gone.any():
             placed[gone], moving[gone] = GONE_KM, 0.0
@@ -145,11 +149,16 @@ class Catalogued:
         # Each object's moments go to the theory in one call; of no pairs at all the split still makes one part.
         for number, rows in zip(numbers.tolist(), np.split(order, starts[1:]), strict=False):
             failed[rows], placed[rows], _ = self.satellites[number].sgp4_array(day[rows], fraction[rows])
-        placed[(failed != 0) | (t_s >= self.gone_s[satellites])] = GONE_KM
+        placed[(failed != 0) | (t_s >= self.gone_s[satellites]) | _nowhere(placed)] = GONE_KM
         return placed
 
     def _moments(self, t_s: Floats) -> tuple[Floats, Floats]:
         return np.full(len(t_s), self.day), self.fraction + t_s / DAY_S
+
+
+def _nowhere(positions: Floats) -> Truths:
+    """Whether positions [..., 3], km, are no place that an object in orbit has [...]."""
+    return np.asarray(~(np.abs(positions) <= FAR_KM).all(axis=-1))
 
 
 def _ends_s(satellites: Sequence[Satrec]) -> Floats:

@@ -5,7 +5,7 @@ Lasers that always point at the same satellite are up while they see each other 
 acquisition is taken off the start (`services.py`). What is in contact at the epoch counts as acquired.
 """
 
-from collections.abc import Set
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,10 @@ from perigrid.errors import ScenarioError
 from perigrid.mesh.planning.antennas import Antennas
 from perigrid.mesh.planning.geometry import Geometry, Indices
 from perigrid.mesh.planning.pointing import nearest_services
+from perigrid.mesh.planning.services import ACQUIRED_S, Service, acquired, offsets_of, rows_of
+from perigrid.mesh.planning.sight import CHUNK_STEPS, STEP_S, Sights, laser_sights, radio_sights
 from perigrid.mesh.rates import link_of
 from perigrid.mesh.segment import KNOT_S, KNOTS, SEGMENT_S, Segment, segment_start_s
-from perigrid.mesh.planning.services import Service, acquired, offsets_of, rows_of
-from perigrid.mesh.planning.sight import CHUNK_STEPS, STEP_S, Sights, laser_sights, radio_sights
 from perigrid.mesh.topology import Mesh
 from perigrid.scenario.model import Scenario, Station
 from perigrid.sky.frames import Floats
@@ -38,7 +38,7 @@ def compute_segment(scenario: Scenario, mesh: Mesh, index: int, before: Segment 
         for earlier in range(index):
             before = compute_segment(scenario, mesh, earlier, before)
     geometry = Geometry.of(scenario, mesh)
-    hour = _Hour(scenario, mesh, geometry, index, _held(before) if chooses(scenario) else frozenset())
+    hour = _Hour(scenario, mesh, geometry, index, _held(before) if chooses(scenario) else {})
     fixed, fixed_offsets, fixed_intervals = hour.fixed_lasers()
     roaming, roaming_offsets, roaming_intervals = rows_of(hour.roaming_lasers())
     radio, radio_offsets, radio_intervals = rows_of(hour.ground_links())
@@ -65,6 +65,8 @@ def compute_segment(scenario: Scenario, mesh: Mesh, index: int, before: Segment 
         squared_km2=_knots(geometry, lasers, radio, index),
         offsets=offsets,
         intervals=np.concatenate([fixed_intervals, roaming_intervals, radio_intervals]),
+        seeking=np.array([(one.a, one.b) for one in hour.seeking], np.int32).reshape(-1, 2),
+        since_s=np.array([one.start_s for one in hour.seeking], np.float64),
     )
 
 
@@ -74,25 +76,29 @@ def chooses(scenario: Scenario) -> bool:
     return "nearest" in topologies or any(station.antennas is not None for station in scenario.stations)
 
 
-def _held(before: Segment | None) -> frozenset[tuple[int, int]]:
-    """Pairs of nodes that are up at a segment's last moment."""
+def _held(before: Segment | None) -> dict[tuple[int, int], float]:
+    """Pairs of nodes that are up at a segment's last moment, or being acquired, with since when they are."""
     if before is None:
-        return frozenset()
+        return {}
     rows = np.repeat(np.arange(len(before.pairs)), np.diff(before.offsets))
     last = rows[before.intervals[:, 1] == before.end_s]
-    return frozenset((a, b) for a, b in before.pairs[last].tolist())
+    pairs = np.concatenate([before.pairs[last], before.seeking]).tolist()
+    since_s = [ACQUIRED_S] * len(last) + before.since_s.tolist()
+    return {(a, b): pointing_s for (a, b), pointing_s in zip(pairs, since_s, strict=True)}
 
 
 class _Hour:
     """One hour of a scenario, and as much of the hour before as acquisitions under way ask for.
 
-    `held` are pairs of nodes that were up as the hour before ended.
+    `held` are pairs of nodes that pointed at each other as the hour before ended, with since when; `seeking` are those
+    that this hour finds to be still acquiring as it ends.
     """
 
     def __init__(
-        self, scenario: Scenario, mesh: Mesh, geometry: Geometry, index: int, held: Set[tuple[int, int]]
+        self, scenario: Scenario, mesh: Mesh, geometry: Geometry, index: int, held: Mapping[tuple[int, int], float]
     ) -> None:
         self._held = held
+        self.seeking: list[Service] = []
         self._scenario = scenario
         self._mesh = mesh
         self._geometry = geometry
@@ -120,8 +126,13 @@ class _Hour:
             free = np.maximum(0, self._mesh.terminals - used[members])
             chosen = (roaming[a] == group == roaming[b] and (a, b) not in fixed for a, b in flying)
             held = np.array([pair for pair, mine in zip(flying, chosen, strict=True) if mine], np.int64).reshape(-1, 2)
-            now = nearest_services(self._geometry, members, free, held, self._low_s, self._high_s)
-            found += acquired(now, self._held, self._scenario.lasers.acquire_s, self._low_s)
+            barred = np.array([pair for pair in fixed if roaming[pair[0]] == group == roaming[pair[1]]], np.int64)
+            now = nearest_services(
+                self._geometry, members, free, held, barred.reshape(-1, 2), (self._low_s, self._high_s)
+            )
+            up, seeking = acquired(now, self._held, self._scenario.lasers.acquire_s, self._low_s, self._high_s)
+            found += up
+            self.seeking += seeking
         return found
 
     def ground_links(self) -> list[Service]:
@@ -151,11 +162,13 @@ class _Hour:
         sights = sights.within(self._low_s, self._high_s)
         passes = list(zip(sights.start_s.tolist(), sights.end_s.tolist(), sights.row.tolist(), strict=True))
         node = self._mesh.satellite_count + number
-        held = frozenset((a, number) for a, b in self._held if b == node)
+        held = {(a, number): since_s for (a, b), since_s in self._held.items() if b == node}
         services = Antennas(number, station.antennas, link.policy, self._low_s, height).serve(
             passes, {satellite for satellite, _ in held}
         )
-        return acquired(services, held, link.acquire_s, self._low_s)
+        found, seeking = acquired(services, held, link.acquire_s, self._low_s, self._high_s)
+        self.seeking += [one._replace(b=node) for one in seeking]
+        return found
 
     def _looked_from_s(self, acquire_s: float) -> float:
         """As long before the hour as an acquisition under way at its start may have begun."""

@@ -24,14 +24,21 @@ CANDIDATES = 16
 
 
 def nearest_services(
-    geometry: Geometry, members: Indices, free: Indices, held: Indices, low_s: float, high_s: float
+    geometry: Geometry,
+    members: Indices,
+    free: Indices,
+    held: Indices,
+    barred: Indices,
+    window_s: tuple[float, float],
 ) -> list[Service]:
     """Services among the satellites `members` [M], sorted, that have `free` [M] terminals to point, over an hour.
 
-    `held` [H, 2] are pairs of satellites that point at each other as the hour starts.
+    `held` [H, 2] are pairs of satellites that point at each other as the hour starts; `barred` [B, 2], the smaller
+    first, those that have a laser of their own, and need no other.
     """
-    pointing = _Pointing(geometry, members, free, np.searchsorted(members, held), low_s)
-    return list(pointing.over(low_s, high_s))
+    pointing = _Pointing(geometry, members, free, np.searchsorted(members, held), window_s[0])
+    pointing.bar(np.searchsorted(members, barred))
+    return list(pointing.over(*window_s))
 
 
 class _Pointing:
@@ -44,6 +51,11 @@ class _Pointing:
         self._pairs = held
         """Held pairs, as indices into the members."""
         self._since_s = np.full(len(held), now_s)
+        self._barred: set[tuple[int, ...]] = set()
+
+    def bar(self, pairs: Indices) -> None:
+        """Never take these pairs of members."""
+        self._barred.update(map(tuple, pairs.tolist()))
 
     def over(self, low_s: float, high_s: float) -> Iterator[Service]:
         step_s = STEP_S / self._geometry.orbit_rate
@@ -62,7 +74,7 @@ class _Pointing:
         margin = self._geometry.laser_margin(self._members[candidates], one, two)
         squared_km2 = np.sum((one - two) ** 2, axis=-1)
         order = np.lexsort((candidates[:, 1], candidates[:, 0], squared_km2))
-        held = set(map(tuple, self._pairs.tolist()))
+        held = self._barred | set(map(tuple, self._pairs.tolist()))
         taken = []
         for a, b in candidates[order[margin[order] > 0.0]].tolist():
             if self._free[a] > 0 and self._free[b] > 0 and (a, b) not in held:

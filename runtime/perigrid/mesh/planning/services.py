@@ -4,10 +4,11 @@ A service is a stretch of time in which two ends point at each other. Before it 
 find each other: acquisition is taken off its start. What was being served at the epoch counts as acquired.
 
 Whoever has fewer terminals than partners in sight chooses, and goes on with what it holds at the end of an hour in
-the next one; that does not have to be acquired again. What is being acquired on the very edge of two hours starts anew.
+the next one; that does not have to be acquired again, and what is being acquired on the edge of two hours goes on being
+acquired.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -25,19 +26,30 @@ class Service(NamedTuple):
     end_s: float
 
 
-def acquired(services: Iterable[Service], held: Set[tuple[int, int]], acquire_s: float, low_s: float) -> list[Service]:
-    """The services of an hour that starts at `low_s`, each from when it is acquired; what is never acquired is left
-    out.
+ACQUIRED_S = -np.inf
+"""Since when those point at each other that have been acquired before."""
 
-    `held` are the pairs (a, b) that were up at the end of the hour before. All is held at the epoch.
+
+def acquired(
+    services: Iterable[Service], held: Mapping[tuple[int, int], float], acquire_s: float, low_s: float, high_s: float
+) -> tuple[list[Service], list[Service]]:
+    """The services of an hour, each from when it is acquired; and those that are still being acquired as it ends at
+    `high_s`, from when they began. What is never acquired is left out.
+
+    `held` are the pairs (a, b) that went on from the hour before, with since when they point at each other. At the
+    epoch all are acquired.
     """
-    found = []
+    found, seeking = [], []
     for one in services:
-        goes_on = one.start_s == low_s and (low_s == 0.0 or (one.a, one.b) in held)
-        start_s = one.start_s if goes_on else one.start_s + acquire_s
+        since_s = one.start_s
+        if one.start_s == low_s:
+            since_s = ACQUIRED_S if low_s == 0.0 else held.get((one.a, one.b), low_s)
+        start_s = max(one.start_s, since_s + acquire_s)
         if start_s < one.end_s:
             found.append(one._replace(start_s=start_s))
-    return found
+        elif one.end_s == high_s:
+            seeking.append(one._replace(start_s=since_s))
+    return found, seeking
 
 
 def rows_of(services: list[Service], pairs: Indices | None = None) -> tuple[Indices, Indices, Floats]:
