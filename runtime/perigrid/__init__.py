@@ -30,6 +30,8 @@ HOMES = {
     "Inference": "perigrid.app.inference_client",
     "InferenceClient": "perigrid.app.inference_client",
     "ModelMetadata": "perigrid.app.inference_client",
+    "open_sky": "perigrid.app.sky",
+    "Sky": "perigrid.app.sky",
     "Scenario": "perigrid.scenario.model",
     "DataSource": "perigrid.scenario.model",
     "PerigridError": "perigrid.errors",

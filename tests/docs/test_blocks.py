@@ -12,7 +12,7 @@ from tests.live import test_worker
 
 tritonclient_python = test_worker.tritonclient_python
 TRIED = [page for page in pages() if is_tried(page)]
-USES = ("launch", "own-work", "gateway", "measure", "failing-links")
+USES = ("launch", "sky", "own-work", "gateway", "measure", "failing-links")
 MAX_TEXT_BLOCKS = 2
 """Blocks of commands that are not run, on one page: a reader should not have to guess which ones work."""
 

@@ -60,8 +60,17 @@ DEFAULT_ELEVATION_DEG = 10.0
 Say = Callable[[str], None]
 
 
+def say_nothing(line: str) -> None:
+    """Takes a line and keeps it to itself."""
+
+
 class Sky:
-    """A scenario's sky from a moment on; without `fibre` its stations are not joined on the ground."""
+    """A scenario's sky from a moment on, `at_s` seconds after its epoch.
+
+    `geometry` says where everything is, `mesh` who can be linked with whom, `plan` when they are, how far apart and how
+    fast. Without `fibre` stations are not joined on the ground. Times are seconds after the epoch, nodes go by number:
+    satellites, stations, the ground centre.
+    """
 
     def __init__(self, scenario: Scenario, at_s: float, say: Say, fibre: bool = False) -> None:
         # A run may turn the sky faster than time passes; what is asked here are the orbits' own moments.
@@ -159,8 +168,16 @@ class Sky:
         return f"{names[0]} to {names[-1]}" if names else "none"
 
 
-def open_sky(target: str, at: str | None, say: Say) -> Sky:
-    """The sky of a preset or file at a moment, the epoch by default; UsageError or MissingFile for what cannot be."""
+def open_sky(target: str, at: str | None = None, say: Say = say_nothing) -> Sky:
+    """The sky of a preset, a scenario file or a file of element sets, from a moment on.
+
+    Args:
+        target: a preset's name, or the path of a .toml file or of a file of element sets (.json, .csv, .xml, .kvn, .tle).
+        at: a moment in ISO 8601 with its zone, the scenario's epoch by default.
+        say: takes lines of progress; by default nobody does.
+
+    Raises UsageError or ScenarioError for what cannot be, MissingFile for a file that is not there.
+    """
     scenario = sky_scenario(target, say)
     return Sky(scenario, sky_time(scenario, at), say)
 

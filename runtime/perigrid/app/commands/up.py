@@ -75,10 +75,11 @@ def command(
     detach: bool,
     epoch: str | None,
 ) -> None:
-    """Bring up SCENARIO: the name of a preset, or a scenario file (it ends in .toml or has a / in it).
+    """Bring up SCENARIO: the name of a preset, a scenario file (it ends in .toml or has a / in it), or a file of
+    element sets (.json, .csv, .xml, .kvn, .tle).
 
-    Presets: three-body-12, three-body-2800, kuiper-270, kuiper, starlink-shell1, starlink-gen1,
-    iridium-next, spacex-ai1.
+    Presets: iridium-next, kepler-odc, kuiper, kuiper-270, oneweb-gen1, spacex-ai1, starcloud-1, starlink-gen1,
+    starlink-shell1, starlink-shell1-3lasers, telesat-2020, telesat-lightspeed-2025, three-body-12, three-body-2800.
     """
     from perigrid.app.launching import bring_up
     from perigrid.app.scenarios import at_epoch, choose
