@@ -94,7 +94,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "min_elevation_deg": "It sees what stands this high above its horizon.",
         "mask_deg": "Points of the skyline, `[[azimuth, elevation], ...]`, with rising azimuths from north over east; "
         "straight lines join them.",
-        "antennas": "How many satellites it serves at once.",
+        "antennas": "How many satellites it serves at once; 1000 is as good as any number.",
         "kind": "`optical` stations use `[optical_link]`, and clouds close them.",
         "availability": "Of an optical station: the share of time without clouds; 0.65 where it is left out.",
         "closure_s": "How long clouds close an optical station on average.",
@@ -107,7 +107,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "grazing_altitude_km": "A beam must not dip below this height above the Earth.",
         "loss": "Probability that a frame is lost.",
         "max_range_km": "Longest link; line of sight alone where it is left out.",
-        "terminals": "Lasers that a satellite has; as many as its topology needs where it is left out.",
+        "terminals": "Lasers that a satellite has; as many as its topology needs where it is left out, four for "
+        "`nearest`.",
         "full_rate_km": "Range up to which a link has its whole rate, which falls with the square of the range from "
         "there; 1e6 is one rate at any range.",
         "availability": "Share of time that a terminal holds its link; below 1 there are outages.",
@@ -190,6 +191,14 @@ def page() -> str:
         "|---|---|---|",
     ]
     lines += [_preset_row(name, presets) for name in presets.names]
+    lines += [
+        "",
+        "## Stations",
+        "",
+        "Real sites that `stations` can name; where each is from stands in `sky show --json`.",
+        "",
+    ]
+    lines += [", ".join(sorted(presets.stations)) + "."]
     return "\n".join(lines) + "\n"
 
 

@@ -1,11 +1,13 @@
 """Are the right nodes linked, from one satellite to thousands?"""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from perigrid.errors import ScenarioError, UsageError
 from perigrid.mesh.routes import reachable
 from perigrid.mesh.topology import Link, LinkKind, Mesh
-from perigrid.scenario.model import Fault, LaserPair, Shell
+from perigrid.scenario.model import Catalogue, Elements, Fault, LaserPair, Shell
 from perigrid.scenario.presets import preset_scenario
 from perigrid.units import NodeId
 from tests.mesh.worlds import shell, world
@@ -158,3 +160,26 @@ def test_explicit_lasers_that_cannot_be_are_refused() -> None:
     joined = Mesh(world(shell(), laser_pairs=(LaserPair(a="SAT-07", b="sat-01"),)))
     assert NodeId(6) in joined.laser_neighbours(NodeId(0))
     assert len(joined.lasers) == 13
+
+
+def test_catalogued_satellites_go_by_number_and_by_name() -> None:
+    def one(number: int, name: str) -> Elements:
+        return Elements(
+            number=number,
+            name=name,
+            epoch=datetime(2026, 1, 1, tzinfo=UTC),
+            mean_motion_rev_day=15.0,
+            eccentricity=0.001,
+            inclination_deg=53.0,
+            raan_deg=0.0,
+            argument_of_perigee_deg=0.0,
+            mean_anomaly_deg=float(number % 360),
+        )
+
+    listed = (one(25544, "ISS (ZARYA)"), one(799500003, "TWIN"), one(799500004, "TWIN"), one(5, ""))
+    mesh = Mesh(world(shell(), catalogues=(Catalogue(name="some", file="some.json", elements=listed),)))
+    assert mesh.names[12:16] == ("25544", "799500003", "799500004", "5")
+    assert mesh.id_of("iss (zarya)") == mesh.id_of("25544") == 12
+    assert mesh.id_of("799500004") == 14
+    with pytest.raises(UsageError, match="TWIN"):
+        mesh.id_of("TWIN")

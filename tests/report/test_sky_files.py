@@ -16,7 +16,7 @@ from perigrid.errors import CorruptFile, EnvironmentProblem, MissingFile, UsageE
 from perigrid.report import land as land_module
 from perigrid.report import tables
 from perigrid.report.land import read_land
-from perigrid.report.sky_map import footprint, unwrapped
+from perigrid.report.sky_map import BEARINGS_DEG, footprint, unwrapped
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -131,7 +131,7 @@ def test_no_line_jumps_across_the_map() -> None:
 
 
 def test_a_footprint_is_a_circle_around_the_station() -> None:
-    latitude, longitude = footprint(78.23, 15.41, 10.0, 535.0)
+    latitude, longitude = footprint(78.23, 15.41, np.full(len(BEARINGS_DEG), 10.0), 535.0)
     north, east = np.radians(latitude), np.radians(longitude)
     here, there = np.radians(78.23), np.radians(15.41)
     away = np.arccos(np.sin(here) * np.sin(north) + np.cos(here) * np.cos(north) * np.cos(east - there))

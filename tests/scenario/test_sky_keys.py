@@ -288,7 +288,6 @@ MISTAKES = {
     SKY + "elements = []": ["catalogue.near.elements is not known"],
     SKY + '[[station]]\nname = "25544"\nlatitude_deg = 1\nlongitude_deg = 1': ["station.25544", "another node"],
     SKY + "[lasers]\nterminals = 0": ["lasers.terminals is 0"],
-    EPOCH + STATION + '[[catalogue]]\nfile = "near.json"': ["lasers.terminals is missing", "catalogue.near", "nearest"],
     EPOCH + RING + "[[catalogue]]\nfirst = 3": ["catalogue.catalogue-1.file is missing"],
     EPOCH + RING + "[[catalogue]]\nfile = 5": ["catalogue.5.file", "str"],
     EPOCH + STATION: ["no shell", "[[catalogue]]"],

@@ -19,6 +19,7 @@ import numpy as np
 
 from perigrid.app.scenarios import from_file, is_file, shipped_presets
 from perigrid.errors import UsageError
+from perigrid.mesh.outages import Outages
 from perigrid.mesh.plan import ContactPlan, compute_segment
 from perigrid.mesh.planning.contacts import chooses
 from perigrid.mesh.planning.geometry import Geometry
@@ -111,6 +112,8 @@ class Sky:
                 f"--hours: {count} segments of contact plan of {self.scenario.name} are more than one command "
                 f"computes; ask for {fewer:g} hours at most."
             )
+        if Outages(self.scenario, self.mesh):
+            self._notes.append("outages of lasers and clouds over optical stations strike unplanned: left out")
         before = self._before(first, weight // count)
         for index in range(first, last + 1):
             done = index - first
@@ -172,7 +175,8 @@ def open_sky(target: str, at: str | None = None, say: Say = say_nothing) -> Sky:
     """The sky of a preset, a scenario file or a file of element sets, from a moment on.
 
     Args:
-        target: a preset's name, or the path of a .toml file or of a file of element sets (.json, .csv, .xml, .kvn, .tle).
+        target: a preset's name, or the path of a .toml file or of a file of element sets (.json, .csv, .xml, .kvn or
+            .tle).
         at: a moment in ISO 8601 with its zone, the scenario's epoch by default.
         say: takes lines of progress; by default nobody does.
 

@@ -245,8 +245,9 @@ def path_lines(found: Answer) -> list[str]:
 def _delivery_lines(found: Answer) -> list[str]:
     delivery, size = found.delivery, f"{found.delivery.volume_bytes:,} bytes"
     if delivery.none is not None:
-        return [f"stored and forwarded, {size} never arrive: {delivery.none.reason}"]
-    there = f"stored and forwarded, {size} are there at {delivery.arrival_utc}, after {delivery.after_s:.3f} s"
+        return [f"stored and forwarded whole, {size} never arrive: {delivery.none.reason}"]
+    # A volume is not split over ways or contacts: whoever wonders why it takes so long has to know.
+    there = f"stored and forwarded whole, {size} are there at {delivery.arrival_utc}, after {delivery.after_s:.3f} s"
     nodes = (found.a, *(hop.b for hop in delivery.hops))
     if found.ways and nodes == found.ways[0].nodes:
         return [f"{there}, along way 1"]

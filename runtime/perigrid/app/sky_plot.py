@@ -70,7 +70,9 @@ def plot_sky(shell: Shell, target: str, at: str | None, plot: Plot) -> None:
     save(figure, plot.output)
     lines = brief_lines(drawn.head)
     if drawn.round_trips is not None:
-        lines.append(f"round trip of {plot.pair}: {_figures(drawn.round_trips)}")
+        lines.append(
+            f"round trip of {drawn.round_trips['a']} - {drawn.round_trips['b']}: {_figures(drawn.round_trips)}"
+        )
     shell.show(drawn, [*lines, f"{plot.output}: {plot.kind}"])
 
 

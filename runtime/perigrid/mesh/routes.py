@@ -326,6 +326,10 @@ class Routes:
         if meets_ground:
             satellite = at if mesh.is_satellite(at) else to
             return f"no station sees {mesh.name_of(satellite)} or a satellite that it reaches before {when}"
+        seen = {link.b for link in up if link.kind == LinkKind.RADIO}
+        blind = [mesh.name_of(end) for end in (at, to) if mesh.is_station(end) and end not in seen]
+        if blind and not mesh.fibres:
+            return f"no satellite is served by {' nor by '.join(blind)} before {when}"
         return f"no planned links join {mesh.name_of(at)} and {mesh.name_of(to)} before {when}"
 
     def _opening_s(self, at: NodeId, to: NodeId, t_s: float, dead: frozenset[Link]) -> float | None:

@@ -10,6 +10,7 @@ their group has someone in view, so that any two of them can have a link. Lasers
 """
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator
 from enum import IntEnum
 from itertools import pairwise
@@ -73,7 +74,7 @@ class Mesh:
         self.station_count = len(scenario.stations)
         stations = tuple(station.name for station in scenario.stations)
         self.names: tuple[str, ...] = (*scenario.satellite_names, *stations, GROUND_NAME)
-        self._ids = {name.casefold(): NodeId(node) for node, name in enumerate(self.names)}
+        self._ids = _called(scenario) | {name.casefold(): NodeId(node) for node, name in enumerate(self.names)}
         self.planes: tuple[int, ...] = _planes(scenario)
         """For each satellite the number of its plane; a catalogued one has a plane of its own."""
         explicit = {self._explicit_pair(number, pair) for number, pair in enumerate(scenario.laser_pairs)}
@@ -288,6 +289,14 @@ def _motif(shell: Shell, first: int) -> Iterator[tuple[int, int]]:
                 taken.update((here, there))
                 yield min(here, there), max(here, there)
         parity += 1 + shift
+
+
+def _called(scenario: Scenario) -> dict[str, NodeId]:
+    """Catalogued satellites by what their objects are called, where no two are called the same."""
+    called = [one.name.casefold() for catalogue in scenario.catalogues for one in catalogue.elements]
+    times = Counter(called)
+    first = scenario.shell_satellites
+    return {name: NodeId(first + number) for number, name in enumerate(called) if name and times[name] == 1}
 
 
 def _planes(scenario: Scenario) -> tuple[int, ...]:

@@ -69,6 +69,11 @@ def draw_round_trips(found: RoundTrips, epoch: datetime, head: Head) -> Any:
     # Where a way is exchanged for another the round trip jumps: a line through both would show what never was.
     changes = np.flatnonzero(np.diff(found.way) != 0) + 1
     above.plot(*_broken(moments, found.rtt_ms, changes), color=sky_style.COLOURS[0], linewidth=1.4)
+    # A way that lasts for one moment alone is no line.
+    alone = np.ones(len(found.way), np.bool_)
+    alone[1:] &= found.way[1:] != found.way[:-1]
+    alone[:-1] &= found.way[:-1] != found.way[1:]
+    above.plot(moments[alone], found.rtt_ms[alone], ".", color=sky_style.COLOURS[0], markersize=4)
     above.set_ylabel("round trip, ms")
     known = found.rtt_ms[np.isfinite(found.rtt_ms)]
     if len(known):

@@ -134,8 +134,9 @@ def _matters(scenario: Scenario, key: str) -> bool:
         return scenario.clock.orbit_rate != 1.0
     if key == "seed":
         return clouds or outages
-    if field == "closure_s":
-        return clouds
+    if key.startswith("station.") and field in ("closure_s", "availability"):
+        name = key.removeprefix("station.").rpartition(".")[0]
+        return clouds and any(one.name == name and one.kind == "optical" for one in scenario.stations)
     if field in ("acquisitions_per_day", "burst_share"):
         return outages
     return True

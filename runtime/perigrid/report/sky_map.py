@@ -34,6 +34,9 @@ BEAM_POINTS, MANY_BEAM_POINTS = 61, 13
 the short ones of large constellations.
 """
 
+BEARINGS_DEG = np.linspace(0.0, 360.0, 181)
+"""Directions in which the edge of what a station sees is drawn."""
+
 MANY_BEAMS = 300
 
 TRACK_POINTS = 181
@@ -217,7 +220,11 @@ def _stations(axes: Any, view: View) -> None:
     height_km = float(np.median(heights)) if len(heights) else 0.0
     for station in view.scenario.stations:
         place = (station.latitude_deg, station.longitude_deg)
-        latitude, longitude = footprint(*place, station.min_elevation_deg, height_km)
+        elevation_deg = np.full(len(BEARINGS_DEG), station.min_elevation_deg)
+        if station.mask_deg:
+            azimuths, skyline = np.array(station.mask_deg).T
+            elevation_deg = np.maximum(elevation_deg, np.interp(BEARINGS_DEG, azimuths, skyline, period=360.0))
+        latitude, longitude = footprint(*place, elevation_deg, height_km)
         _lines(axes, latitude[None], longitude[None], colors=sky_style.STATION, linewidths=0.8, alpha=0.55, zorder=3)
         axes.plot(
             station.longitude_deg,
@@ -243,12 +250,14 @@ def _stations(axes: Any, view: View) -> None:
 
 
 def footprint(
-    latitude_deg: float, longitude_deg: float, elevation_deg: float, height_km: float
+    latitude_deg: float, longitude_deg: float, elevation_deg: Floats, height_km: float
 ) -> tuple[Floats, Floats]:
-    """Latitude and longitude [n], degrees, of the circle below satellites that stand at an elevation, on a sphere."""
+    """Latitude and longitude [n], degrees, of the ring below satellites that stand at elevations [n], one for each of
+    `BEARINGS_DEG`, on a sphere.
+    """
     elevation = np.radians(elevation_deg)
     reach = np.arccos(EARTH_MEAN_RADIUS_KM * np.cos(elevation) / (EARTH_MEAN_RADIUS_KM + height_km)) - elevation
-    bearing = np.linspace(0.0, 2 * np.pi, 181)
+    bearing = np.radians(BEARINGS_DEG)
     north, east = np.radians(latitude_deg), np.radians(longitude_deg)
     latitude = np.arcsin(np.sin(north) * np.cos(reach) + np.cos(north) * np.sin(reach) * np.cos(bearing))
     across = np.sin(bearing) * np.sin(reach) * np.cos(north)

@@ -35,6 +35,9 @@ class Refused:
 
 Found = Elements | Refused
 
+MAX_MEAN_MOTION_REV_DAY = 17.1
+"""An orbit that is faster lies within the Earth."""
+
 MAX_NUMBER_DIGITS = 9
 """CCSDS 502.0-B-3, table 4-3: NORAD_CAT_ID is "an integer of up to nine digits"."""
 
@@ -61,7 +64,11 @@ _ANGLE = Bound(-360, 360, "give degrees")
 _DRAG = Bound(-1e6, 1e6, "give it in 1/Earth radii, or in rev/day^2 and rev/day^3")
 
 NUMBERS: dict[str, tuple[str, Bound, str]] = {
-    "MEAN_MOTION": ("mean_motion_rev_day", Bound(1e-6, 1000, "give revolutions a day"), "rev/day"),
+    "MEAN_MOTION": (
+        "mean_motion_rev_day",
+        Bound(1e-6, MAX_MEAN_MOTION_REV_DAY, "give revolutions a day, not minutes a revolution"),
+        "rev/day",
+    ),
     "ECCENTRICITY": ("eccentricity", Bound(0, 1, "SGP4 moves closed orbits alone", below_high=True), ""),
     "INCLINATION": ("inclination_deg", Bound(0, 180, "give degrees"), "deg"),
     "RA_OF_ASC_NODE": ("raan_deg", _ANGLE, "deg"),

@@ -170,10 +170,10 @@ def _check_lasers(scenario: Scenario, satellites: Mapping[str, int], where: str)
     pairs = _explicit(scenario, satellites, where)
     needs = _topology_needs(scenario)
     pointing = next((key for key, topology, *_ in needs if topology == "nearest"), None)
-    if pointing and not lasers.terminals:
+    if pointing and lasers.terminals == 0:
         raise ScenarioError(
-            f"{where}: lasers.terminals is {'missing' if lasers.terminals is None else 0}, and {pointing} has the "
-            'topology "nearest", which points as many lasers as there are: give it, such as terminals = 4.'
+            f'{where}: lasers.terminals is 0, and {pointing} has the topology "nearest", which points as many lasers '
+            "as there are: give it, such as terminals = 4."
         )
     if lasers.terminals is not None:
         _check_terminals(lasers.terminals, needs, pairs, scenario, where)

@@ -120,10 +120,10 @@ def passes(
 @click.option(
     "--volume",
     "volume_bytes",
-    type=click.IntRange(min=1),
-    default=1_000_000,
+    type=click.FloatRange(min=1),
+    default=1e6,
     show_default=True,
-    help="Bytes to carry where they may be stored on the way.",
+    help="Bytes to carry, as one whole, where they may be stored on the way; such as 5e9.",
 )
 @click.option("--fibre", is_flag=True, help="Let ways lead over the fibre between stations and the ground centre.")
 @hours_option(2.0)
@@ -137,7 +137,7 @@ def path(
     b: str,
     count: int,
     without: tuple[str, ...],
-    volume_bytes: int,
+    volume_bytes: float,
     fibre: bool,
     hours: float,
 ) -> None:
@@ -148,7 +148,7 @@ def path(
     """
     from perigrid.app.sky_path import Question, find_path, path_lines
 
-    found = find_path(scenario, at, Question(a, b, count, without, volume_bytes, fibre, hours), shell.say)
+    found = find_path(scenario, at, Question(a, b, count, without, int(volume_bytes), fibre, hours), shell.say)
     shell.show(found, path_lines(found))
 
 
