@@ -37,7 +37,7 @@ TITLES = {
     "perigrid.app.job_handle": "A job",
     "perigrid.app.results": "Results",
     "perigrid.app.inference_client": "Single inferences",
-    "perigrid.app.sky": "A sky",
+    "perigrid.app.sky.view": "A sky",
     "perigrid.scenario.model": "Scenarios",
     ERRORS: "Errors",
 }

@@ -11,8 +11,8 @@ from perigrid.app.job_handle import Job as Job
 from perigrid.app.results import JobResult as JobResult
 from perigrid.app.results import ShardResult as ShardResult
 from perigrid.app.results import TileResult as TileResult
-from perigrid.app.sky import Sky as Sky
-from perigrid.app.sky import open_sky as open_sky
+from perigrid.app.sky.view import Sky as Sky
+from perigrid.app.sky.view import open_sky as open_sky
 from perigrid.errors import Bug as Bug
 from perigrid.errors import CorruptFile as CorruptFile
 from perigrid.errors import DataError as DataError

@@ -18,8 +18,8 @@ from czml3 import Packet
 
 from perigrid.app.cli import run_command
 from perigrid.app.scenarios import shipped_presets
-from perigrid.app.sky import open_sky
-from perigrid.report import land, sky_style
+from perigrid.app.sky.view import open_sky
+from perigrid.report.sky import land, style
 
 PRESETS = shipped_presets().names
 RING_KM, LIGHT_KM_S = 6378.137 + 535.0, 299_792.458
@@ -43,7 +43,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setattr(land, "read_land", shared_land)
-    monkeypatch.setattr(sky_style, "DOTS_AN_INCH", 40)
+    monkeypatch.setattr(style, "DOTS_AN_INCH", 40)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from czml3 import Packet
 
-from perigrid.report.czml import DEGREE, MARGIN_SAMPLES, Document, Line, Place, Track, node_id, write_czml
+from perigrid.report.sky.czml import DEGREE, MARGIN_SAMPLES, Document, Line, Place, Track, node_id, write_czml
 
 START = datetime(2026, 1, 1, 6, 30, 0, 250_000, tzinfo=UTC)
 STEP_S, LENGTH_S, RADIUS_KM, RATE_RAD_S = 60.0, 1800.0, 6900.0, 1.1e-3

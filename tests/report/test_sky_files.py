@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from perigrid.errors import CorruptFile, EnvironmentProblem, MissingFile, UsageError
-from perigrid.report import land as land_module
-from perigrid.report import tables
-from perigrid.report.land import read_land
-from perigrid.report.sky_map import BEARINGS_DEG, footprint, unwrapped
+from perigrid.report.sky import land as land_module
+from perigrid.report.sky import tables
+from perigrid.report.sky.land import read_land
+from perigrid.report.sky.map import BEARINGS_DEG, footprint, unwrapped
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -12,8 +12,8 @@ from perigrid.app.completion import scenarios
 from perigrid.app.shell import Function, Shell, json_option, pass_shell
 
 if TYPE_CHECKING:
-    from perigrid.report.sky_head import Head
-    from perigrid.report.tables import Table
+    from perigrid.report.sky.head import Head
+    from perigrid.report.sky.tables import Table
 
 MAX_HOURS = 168.0
 """A week: the longest window that a command looks at."""
@@ -77,9 +77,9 @@ def command() -> None:
 @pass_shell
 def show(shell: Shell, scenario: str, at: str | None, hours: float) -> None:
     """What SCENARIO is: shells, neighbours, light, the laser mesh, contact with the ground (over --hours), rates."""
-    from perigrid.app.sky import open_sky
-    from perigrid.app.sky_show import show as look
-    from perigrid.app.sky_show import show_lines
+    from perigrid.app.sky.show import show as look
+    from perigrid.app.sky.show import show_lines
+    from perigrid.app.sky.view import open_sky
 
     sky = open_sky(scenario, at, shell.say)
     found = look(sky, hours)
@@ -96,8 +96,8 @@ def passes(
     shell: Shell, scenario: str, at: str | None, hours: float, satellites: tuple[str, ...], stations: tuple[str, ...]
 ) -> None:
     """Passes of satellites over stations: rise, culmination and set, elevation, azimuths and range."""
-    from perigrid.app.sky import open_sky
-    from perigrid.app.sky_lists import Asked, passes_for_reader, passes_table
+    from perigrid.app.sky.lists import Asked, passes_for_reader, passes_table
+    from perigrid.app.sky.view import open_sky
 
     sky = open_sky(scenario, at, shell.say)
     table = passes_table(sky, hours, Asked(satellites, stations))
@@ -146,7 +146,7 @@ def path(
     The shortest way in light and link-disjoint ones beside it; where there is none, why, and until when (looked for
     over --hours). And the earliest arrival where every node may store what it carries.
     """
-    from perigrid.app.sky_path import Question, find_path, path_lines
+    from perigrid.app.sky.path import Question, find_path, path_lines
 
     found = find_path(scenario, at, Question(a, b, count, without, int(volume_bytes), fibre, hours), shell.say)
     shell.show(found, path_lines(found))
@@ -187,9 +187,9 @@ def contacts(
     output: Path | None,
 ) -> None:
     """Planned contacts: from when to when, how far, how fast, and how much each could carry."""
-    from perigrid.app.sky import open_sky
-    from perigrid.app.sky_export import write_list
-    from perigrid.app.sky_lists import Asked, contacts_for_reader, contacts_of, contacts_table
+    from perigrid.app.sky.export import write_list
+    from perigrid.app.sky.lists import Asked, contacts_for_reader, contacts_of, contacts_table
+    from perigrid.app.sky.view import open_sky
 
     sky = open_sky(scenario, at, shell.say)
     plan = sky.plan(hours)
@@ -247,8 +247,8 @@ def export(
     links: bool | None,
 ) -> None:
     """Write positions or contacts to a file: csv, parquet, or czml for Cesium."""
-    from perigrid.app.sky import open_sky
-    from perigrid.app.sky_export import Export, export_sky
+    from perigrid.app.sky.export import Export, export_sky
+    from perigrid.app.sky.view import open_sky
 
     export_sky(shell, open_sky(scenario, at, shell.say), Export(what, form, output, hours, step_s, every, links))
 
@@ -288,17 +288,17 @@ def plot(
     stations: tuple[str, ...],
 ) -> None:
     """Draw the sky as a picture: needs matplotlib and land outlines, pip install 'perigrid[plot]'."""
-    from perigrid.app.sky_lists import Asked
-    from perigrid.app.sky_plot import Plot, plot_sky
+    from perigrid.app.sky.lists import Asked
+    from perigrid.app.sky.plot import Plot, plot_sky
 
     plot_sky(shell, scenario, at, Plot(kind, output, pair, hours, step_s, Asked(satellites, stations)))
 
 
 def _list(shell: Shell, head: Head, what: str, table: Table, for_reader: Callable[[Table], Table]) -> None:
     """Rows for a reader below what they rest on, or all of them as JSON."""
-    from perigrid.app.sky_lists import MAX_ROWS_SHOWN, as_rows
-    from perigrid.report.sky_head import brief_lines
-    from perigrid.report.tables import length, text_table
+    from perigrid.app.sky.lists import MAX_ROWS_SHOWN, as_rows
+    from perigrid.report.sky.head import brief_lines
+    from perigrid.report.sky.tables import length, text_table
 
     if shell.json:
         shell.show({"head": head, what: as_rows(table)}, ())

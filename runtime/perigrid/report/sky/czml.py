@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from perigrid.report.sky_head import utc_text
+from perigrid.report.sky.head import utc_text
 
 DEGREE = 5
 """Degree of the Lagrange polynomials through the samples: with a minute between them they err by less than a metre."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from perigrid.app.sky import Sky, steps
+from perigrid.app.sky.view import Sky, steps
 from perigrid.errors import UsageError
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.survey.contact_list import ContactTable, contact_table, kind_name
 from perigrid.mesh.survey.overview import groups_of
 from perigrid.mesh.topology import LinkKind
-from perigrid.report.tables import Table, iso, moments, rows_of
+from perigrid.report.sky.tables import Table, iso, moments, rows_of
 from perigrid.sky.eclipse import margin_rad
 from perigrid.sky.frames import eci_to_ecef, geodetic
 from perigrid.sky.passes import passes

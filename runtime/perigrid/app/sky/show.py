@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from perigrid.app.sky import Sky
+from perigrid.app.sky.view import Sky
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.survey.coverage import Coverage, Gap, coverage, step_for
 from perigrid.mesh.survey.extent import Part, parts_of
@@ -30,7 +30,7 @@ from perigrid.mesh.survey.overview import (
     spread_of,
 )
 from perigrid.mesh.topology import LinkKind
-from perigrid.report.sky_head import Head, head_lines
+from perigrid.report.sky.head import Head, head_lines
 from perigrid.sky.eclipse import beta_deg, eclipse_fraction, margin_rad
 from perigrid.sky.sun import sun_km
 from perigrid.units import EARTH_RADIUS_KM

@@ -19,9 +19,9 @@ from perigrid.mesh.plan import Edges
 from perigrid.mesh.planning.geometry import Geometry
 from perigrid.mesh.survey.overview import Group, groups_of, one_of_each_plane, shell_view
 from perigrid.mesh.topology import LinkKind
-from perigrid.report import sky_style
-from perigrid.report.land import Land
-from perigrid.report.sky_head import Head
+from perigrid.report.sky import style
+from perigrid.report.sky.head import Head
+from perigrid.report.sky.land import Land
 from perigrid.scenario.model import Scenario, Shell
 from perigrid.sky.frames import eci_to_ecef, geodetic
 from perigrid.sky.sun import sun_km
@@ -66,8 +66,8 @@ class View:
 
 def draw_map(view: View, land: Land) -> Any:
     """The map as a figure."""
-    figure = sky_style.new_figure()
-    sky_style.title(figure, f"{view.scenario.name} at {view.head.at_utc}", view.head)
+    figure = style.new_figure()
+    style.title(figure, f"{view.scenario.name} at {view.head.at_utc}", view.head)
     axes = figure.add_axes((0.045, 0.165, 0.94, 0.71))
     _background(axes, view, land)
     _cutoffs(axes, view)
@@ -76,7 +76,7 @@ def draw_map(view: View, land: Land) -> Any:
     _stations(axes, view)
     _satellites(axes, view)
     _legend(figure, axes, view)
-    sky_style.small_print(figure, view.head)
+    style.small_print(figure, view.head)
     return figure
 
 
@@ -101,12 +101,12 @@ def beams(positions_ecef_km: Floats, ends: npt.NDArray[np.int64]) -> tuple[Float
     return latitude, longitude
 
 
-def _lines(axes: Any, latitude: Floats, longitude: Floats, **style: Any) -> None:
+def _lines(axes: Any, latitude: Floats, longitude: Floats, **look: Any) -> None:
     """Lines [K, n], on both sides of the date line where they cross it."""
-    collection = sky_style.matplotlib("matplotlib.collections").LineCollection
+    collection = style.matplotlib("matplotlib.collections").LineCollection
     for turn in unwrapped(longitude):
         rows = np.isfinite(turn[:, 0])
-        axes.add_collection(collection(np.stack([turn, latitude], axis=-1)[rows], **style))
+        axes.add_collection(collection(np.stack([turn, latitude], axis=-1)[rows], **look))
 
 
 def _background(axes: Any, view: View, land: Land) -> None:
@@ -126,9 +126,9 @@ def _background(axes: Any, view: View, land: Land) -> None:
     axes.set_xticks(range(-180, 181, 30), [_degrees(value, "W", "E") for value in range(-180, 181, 30)], fontsize=7)
     axes.set_yticks(range(-90, 91, 30), [_degrees(value, "S", "N") for value in range(-90, 91, 30)], fontsize=7)
     axes.grid(color="#c4ccd4", linewidth=0.4, zorder=0.6)
-    axes.tick_params(length=2, color=sky_style.FAINT)
+    axes.tick_params(length=2, color=style.FAINT)
     for spine in axes.spines.values():
-        spine.set_color(sky_style.FAINT)
+        spine.set_color(style.FAINT)
 
 
 def _cutoffs(axes: Any, view: View) -> None:
@@ -136,7 +136,7 @@ def _cutoffs(axes: Any, view: View) -> None:
     found = {shell.polar_cutoff_deg for shell in view.scenario.shells if shell.polar_cutoff_deg is not None}
     for cutoff in sorted(found):
         for side in (-1, 1):
-            axes.axhline(side * cutoff, color=sky_style.FAINT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+            axes.axhline(side * cutoff, color=style.FAINT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axes.text(
             *(-178, -cutoff - 1, f"lasers between planes are off poleward of {cutoff:g} deg"),
             fontsize=6.5,
@@ -162,16 +162,14 @@ def _links(axes: Any, view: View) -> None:
         _lines(
             axes,
             *beams(nodes, lasers[inside]),
-            colors=sky_style.colour_of(each),
+            colors=style.colour_of(each),
             linewidths=width,
             alpha=opacity,
             zorder=2,
         )
     between = sort[:, 0] != sort[:, 1]
     _lines(axes, *beams(nodes, lasers[between]), colors="black", linewidths=width, alpha=0.8, zorder=2.1)
-    _lines(
-        axes, *beams(nodes, view.edges.ends[kinds == LinkKind.RADIO]), colors=sky_style.RADIO, linewidths=1.6, zorder=4
-    )
+    _lines(axes, *beams(nodes, view.edges.ends[kinds == LinkKind.RADIO]), colors=style.RADIO, linewidths=1.6, zorder=4)
 
 
 def _nodes_ecef_km(view: View) -> Floats:
@@ -191,7 +189,7 @@ def _tracks(axes: Any, view: View) -> None:
         latitude, longitude, _ = geodetic(eci_to_ecef(orbit, view.geometry.earth_angle_rad(t_s)))
         _lines(
             *(axes, latitude[None], longitude[None]),
-            colors=sky_style.colour_of(number),
+            colors=style.colour_of(number),
             linewidths=1.1,
             linestyles=(0, (1, 1.6)),
             alpha=0.9,
@@ -225,12 +223,12 @@ def _stations(axes: Any, view: View) -> None:
             azimuths, skyline = np.array(station.mask_deg).T
             elevation_deg = np.maximum(elevation_deg, np.interp(BEARINGS_DEG, azimuths, skyline, period=360.0))
         latitude, longitude = footprint(*place, elevation_deg, height_km)
-        _lines(axes, latitude[None], longitude[None], colors=sky_style.STATION, linewidths=0.8, alpha=0.55, zorder=3)
+        _lines(axes, latitude[None], longitude[None], colors=style.STATION, linewidths=0.8, alpha=0.55, zorder=3)
         axes.plot(
             station.longitude_deg,
             station.latitude_deg,
             "^",
-            color=sky_style.STATION,
+            color=style.STATION,
             markersize=6,
             markeredgecolor="white",
             markeredgewidth=0.7,
@@ -243,7 +241,7 @@ def _stations(axes: Any, view: View) -> None:
             textcoords="offset points",
             ha="right" if left else "left",
             fontsize=7.5,
-            color=sky_style.STATION,
+            color=style.STATION,
             zorder=7,
             path_effects=_halo(),
         )
@@ -279,7 +277,7 @@ def _satellites(axes: Any, view: View) -> None:
         axes.scatter(
             *(longitude[some], latitude[some]),
             s=size,
-            color=sky_style.colour_of(number),
+            color=style.colour_of(number),
             zorder=5,
             edgecolors="white" if count <= 300 else "none",
             linewidths=0.6,
@@ -304,20 +302,20 @@ def _satellites(axes: Any, view: View) -> None:
 
 
 def _legend(figure: Any, axes: Any, view: View) -> None:
-    line = sky_style.matplotlib("matplotlib.lines").Line2D
+    line = style.matplotlib("matplotlib.lines").Line2D
     handles = [
-        line([], [], color=sky_style.colour_of(number), marker="o", markersize=5, linewidth=1.2, label=_label(group))
+        line([], [], color=style.colour_of(number), marker="o", markersize=5, linewidth=1.2, label=_label(group))
         for number, group in enumerate(groups_of(view.scenario))
     ]
     kinds = [link.kind for link in view.edges.links]
     lasers, radio = kinds.count(LinkKind.LASER), kinds.count(LinkKind.RADIO)
     handles += [
         line([], [], color="black", linestyle=(0, (1, 1.6)), linewidth=1.1, label="ground track, next turn"),
-        line([], [], color=sky_style.RADIO, linewidth=1.6, label=f"ground links up: {radio}"),
-        line([], [], color=sky_style.STATION, marker="^", linewidth=0.8, label="station and what it sees"),
+        line([], [], color=style.RADIO, linewidth=1.6, label=f"ground links up: {radio}"),
+        line([], [], color=style.STATION, marker="^", linewidth=0.8, label="station and what it sees"),
     ]
     # A laser is a thin line of its shell's colour; its number stands for what one cannot count.
-    handles.insert(-2, line([], [], color=sky_style.FAINT, linewidth=1.2, label=f"lasers up: {lasers}"))
+    handles.insert(-2, line([], [], color=style.FAINT, linewidth=1.2, label=f"lasers up: {lasers}"))
     figure.legend(
         handles=handles,
         loc="lower center",
@@ -339,7 +337,7 @@ def _label(group: Group) -> str:
 
 
 def _halo() -> list[Any]:
-    stroke = sky_style.matplotlib("matplotlib.patheffects").withStroke
+    stroke = style.matplotlib("matplotlib.patheffects").withStroke
     return [stroke(linewidth=2, foreground="white", alpha=0.85)]
 
 

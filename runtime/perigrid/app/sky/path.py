@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perigrid.app.sky import Say, Sky, sky_scenario, sky_time, with_places
-from perigrid.app.sky_show import rate_text
+from perigrid.app.sky.show import rate_text
+from perigrid.app.sky.view import Say, Sky, sky_scenario, sky_time, with_places
 from perigrid.errors import UsageError
 from perigrid.mesh.earliest import Transfer
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.routes import Arrival, NoPath, Path, Routes
 from perigrid.mesh.topology import Link, LinkKind
-from perigrid.report.sky_head import Head, brief_lines, moment_at, utc_text
+from perigrid.report.sky.head import Head, brief_lines, moment_at, utc_text
 from perigrid.scenario.model import GROUND_NAME
 
 WAITED_S = 0.5

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perigrid.report import sky_style
-from perigrid.report.sky_head import Head
+from perigrid.report.sky import style
+from perigrid.report.sky.head import Head
 
 MAX_ROWS = 60
 """Rows of a Gantt chart at most."""
@@ -60,25 +60,25 @@ class Row:
 
 def draw_round_trips(found: RoundTrips, epoch: datetime, head: Head) -> Any:
     """The round trip over time, with the hops of the way below."""
-    figure = sky_style.new_figure()
-    sky_style.title(figure, f"{head.scenario}: round trip of light {found.a} - {found.b}", head)
+    figure = style.new_figure()
+    style.title(figure, f"{head.scenario}: round trip of light {found.a} - {found.b}", head)
     above = figure.add_axes((0.07, 0.38, 0.9, 0.47))
     below = figure.add_axes((0.07, 0.17, 0.9, 0.15), sharex=above)
     moments = _moments(epoch, found.t_s)
     _gaps(above, moments, np.isnan(found.rtt_ms))
     # Where a way is exchanged for another the round trip jumps: a line through both would show what never was.
     changes = np.flatnonzero(np.diff(found.way) != 0) + 1
-    above.plot(*_broken(moments, found.rtt_ms, changes), color=sky_style.COLOURS[0], linewidth=1.4)
+    above.plot(*_broken(moments, found.rtt_ms, changes), color=style.COLOURS[0], linewidth=1.4)
     # A way that lasts for one moment alone is no line.
     alone = np.ones(len(found.way), np.bool_)
     alone[1:] &= found.way[1:] != found.way[:-1]
     alone[:-1] &= found.way[:-1] != found.way[1:]
-    above.plot(moments[alone], found.rtt_ms[alone], ".", color=sky_style.COLOURS[0], markersize=4)
+    above.plot(moments[alone], found.rtt_ms[alone], ".", color=style.COLOURS[0], markersize=4)
     above.set_ylabel("round trip, ms")
     known = found.rtt_ms[np.isfinite(found.rtt_ms)]
     if len(known):
         middle = float(np.median(known))
-        above.axhline(middle, color=sky_style.FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
+        above.axhline(middle, color=style.FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
         above.set_ylim(*_limits(known))
         text = f"lowest {known.min():.1f} ms, median {middle:.1f} ms, highest {known.max():.1f} ms"
     else:
@@ -86,23 +86,23 @@ def draw_round_trips(found: RoundTrips, epoch: datetime, head: Head) -> Any:
     share = np.isfinite(found.rtt_ms).mean()
     above.set_title(f"{text}; a way {share:.1%} of the time", fontsize=9, loc="left")
     below.step(
-        moments, np.where(found.hops > 0, found.hops, np.nan), where="post", color=sky_style.COLOURS[1], linewidth=1.2
+        moments, np.where(found.hops > 0, found.hops, np.nan), where="post", color=style.COLOURS[1], linewidth=1.2
     )
     below.set_ylabel("hops")
-    below.yaxis.set_major_locator(sky_style.matplotlib("matplotlib.ticker").MaxNLocator(integer=True, nbins=5))
+    below.yaxis.set_major_locator(style.matplotlib("matplotlib.ticker").MaxNLocator(integer=True, nbins=5))
     _time_axis(below, moments)
     above.tick_params(labelbottom=False)
     for axes in (above, below):
         _plain(axes)
     note = f"Grey: no way ({found.why}). " if found.why else ""
-    sky_style.small_print(figure, head, f"Light alone, along the shortest way of each moment. {note}")
+    style.small_print(figure, head, f"Light alone, along the shortest way of each moment. {note}")
     return figure
 
 
 def draw_gantt(what: str, rows: Sequence[Row], window_s: tuple[float, float], epoch: datetime, head: Head) -> Any:
     """Contacts as bars, a line a station or link."""
-    figure = sky_style.new_figure()
-    sky_style.title(figure, f"{head.scenario}: {what}", head)
+    figure = style.new_figure()
+    style.title(figure, f"{head.scenario}: {what}", head)
     axes = figure.add_axes((0.13, 0.14, 0.85, 0.72))
     start, end = (_moments(epoch, np.array([second]))[0] for second in window_s)
     shown = rows[:MAX_ROWS]
@@ -119,14 +119,14 @@ def draw_gantt(what: str, rows: Sequence[Row], window_s: tuple[float, float], ep
     pale = any(bar.pale for row in shown for bar in row.bars)
     note = "Pale: in sight; coloured: served. " if pale else ""
     if not shown:
-        axes.text(0.5, 0.5, "no contact in this window", transform=axes.transAxes, ha="center", color=sky_style.FAINT)
-    sky_style.small_print(figure, head, f"{note}{more}")
+        axes.text(0.5, 0.5, "no contact in this window", transform=axes.transAxes, ha="center", color=style.FAINT)
+    style.small_print(figure, head, f"{note}{more}")
     return figure
 
 
 def _bar(axes: Any, number: int, row: Row, bar: Bar, epoch: datetime, window_s: tuple[float, float]) -> None:
     start, end = _moments(epoch, np.array([bar.start_s, bar.end_s]))
-    colour = PALE if bar.pale else sky_style.colour_of(row.group)
+    colour = PALE if bar.pale else style.colour_of(row.group)
     axes.barh(
         number,
         end - start,
@@ -147,13 +147,13 @@ def _bar(axes: Any, number: int, row: Row, bar: Bar, epoch: datetime, window_s: 
 def _moments(epoch: datetime, t_s: npt.NDArray[np.float64]) -> Any:
     """Sky times as days, as matplotlib counts them."""
     start = epoch.astimezone(UTC)
-    dates = sky_style.matplotlib("matplotlib.dates")
+    dates = style.matplotlib("matplotlib.dates")
     first = dates.date2num(start)
     return first + np.asarray(t_s) / timedelta(days=1).total_seconds()
 
 
 def _time_axis(axes: Any, moments: Any) -> None:
-    dates = sky_style.matplotlib("matplotlib.dates")
+    dates = style.matplotlib("matplotlib.dates")
     locator = dates.AutoDateLocator(tz=UTC, minticks=4, maxticks=12)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=UTC))
@@ -181,8 +181,8 @@ def _limits(known: npt.NDArray[np.float64]) -> tuple[float, float]:
 def _plain(axes: Any) -> None:
     axes.grid(color="#dfe4e9", linewidth=0.6, zorder=0)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, length=2, color=sky_style.FAINT)
+    axes.tick_params(labelsize=8, length=2, color=style.FAINT)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axes.spines[side].set_color(sky_style.FAINT)
+        axes.spines[side].set_color(style.FAINT)

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from perigrid.app.shell import Shell
-from perigrid.app.sky import Sky, open_sky, sky_scenario, sky_time, steps, with_places
-from perigrid.app.sky_lists import Asked, contacts_of
+from perigrid.app.sky.lists import Asked, contacts_of
+from perigrid.app.sky.view import Sky, open_sky, sky_scenario, sky_time, steps, with_places
 from perigrid.errors import UsageError
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.routes import NoPath, Routes
 from perigrid.mesh.topology import LinkKind
-from perigrid.report.sky_charts import Bar, RoundTrips, Row, draw_gantt, draw_round_trips
-from perigrid.report.sky_head import Head, brief_lines
-from perigrid.report.sky_map import View, draw_map
-from perigrid.report.sky_style import matplotlib, save
-from perigrid.report.tables import check_suffix
+from perigrid.report.sky.charts import Bar, RoundTrips, Row, draw_gantt, draw_round_trips
+from perigrid.report.sky.head import Head, brief_lines
+from perigrid.report.sky.map import View, draw_map
+from perigrid.report.sky.style import matplotlib, save
+from perigrid.report.sky.tables import check_suffix
 from perigrid.scenario.model import GROUND_NAME
 from perigrid.sky.passes import passes
 from perigrid.units import NodeId
@@ -77,7 +77,7 @@ def plot_sky(shell: Shell, target: str, at: str | None, plot: Plot) -> None:
 
 
 def _map(shell: Shell, target: str, at: str | None, plot: Plot) -> tuple[Any, Drawn]:
-    from perigrid.report.land import read_land
+    from perigrid.report.sky.land import read_land
 
     if plot.hours is not None or plot.step_s is not None:
         raise UsageError("--kind map is of one moment, --at: it has neither --hours nor --step.")

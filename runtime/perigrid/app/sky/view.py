@@ -25,7 +25,7 @@ from perigrid.mesh.planning.contacts import chooses
 from perigrid.mesh.planning.geometry import Geometry
 from perigrid.mesh.segment import KNOTS, SEGMENT_S, Segment, segment_start_s
 from perigrid.mesh.topology import Mesh
-from perigrid.report.sky_head import Head, head_of, moment_at, utc_text
+from perigrid.report.sky.head import Head, head_of, moment_at, utc_text
 from perigrid.scenario.draft import utc
 from perigrid.scenario.model import Scenario, Station
 from perigrid.scenario.presets import preset_scenario

@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from perigrid.app.shell import Shell
-from perigrid.app.sky import Sky
-from perigrid.app.sky_lists import Asked, check_positions, contacts_of, contacts_table, positions_table
+from perigrid.app.sky.lists import Asked, check_positions, contacts_of, contacts_table, positions_table
+from perigrid.app.sky.view import Sky
 from perigrid.errors import UsageError
 from perigrid.mesh.survey.overview import groups_of, shell_view
 from perigrid.mesh.topology import LinkKind
-from perigrid.report.czml import MARGIN_SAMPLES, Colour, Document, Line, Place, Track, write_czml
-from perigrid.report.sky_head import Head, brief_lines, head_lines, moment_at
-from perigrid.report.sky_style import colour_of
-from perigrid.report.tables import (
+from perigrid.report.sky.czml import MARGIN_SAMPLES, Colour, Document, Line, Place, Track, write_czml
+from perigrid.report.sky.head import Head, brief_lines, head_lines, moment_at
+from perigrid.report.sky.style import colour_of
+from perigrid.report.sky.tables import (
     Table,
     cannot_write,
     check_suffix,
