@@ -8,8 +8,10 @@ import pytest
 
 from perigrid.errors import Bug
 from perigrid.mesh.earliest import Arrivals, ContactGraph, planned_contacts
+from perigrid.mesh.plan import ContactPlan, compute_segment
 from perigrid.mesh.routes import Arrival, NoPath, Path, Routes
-from perigrid.mesh.topology import Link, LinkKind
+from perigrid.mesh.topology import Link, LinkKind, Mesh
+from perigrid.scenario.model import Clock, GroundLink, Lasers
 from perigrid.units import NodeId
 from tests.mesh.worlds import SANYA, SVALBARD, planned, shell, world
 
@@ -38,8 +40,8 @@ class RandomPlan:
 
     def graph(self) -> ContactGraph:
         rates = np.array(
-            [[[self.volume * 8 / self.seconds[row, side]] for side in (0, 1)] for row in range(len(self.links))]
-        ).reshape(-1, 2, 1)
+            [[self.volume * 8 / self.seconds[row, side] for side in (0, 1)] for row in range(len(self.links))]
+        ).reshape(-1, 2)
         return ContactGraph(
             self.links,
             np.array(self.start_s, float),
@@ -142,8 +144,16 @@ def test_a_thousand_random_plans_give_what_a_search_through_all_seconds_gives() 
 
 def one_contact(rates_bps: list[float], end_s: float = 100.0) -> tuple[Link, ContactGraph]:
     link = Link(NodeId(0), NodeId(1), LinkKind.RADIO)
-    rates = np.array([[rates_bps, rates_bps]])
-    return link, ContactGraph([link], np.array([10.0]), np.array([end_s]), rates, lambda _, t_s: 0.5)
+    rates = np.array([rates_bps, rates_bps])
+    return link, ContactGraph(
+        [link],
+        np.array([10.0]),
+        np.array([end_s]),
+        rates[None, :, 0],
+        lambda _, t_s: 0.5,
+        np.array([True]),
+        lambda _: rates,
+    )
 
 
 def test_a_rate_that_changes_is_integrated() -> None:
@@ -156,13 +166,40 @@ def test_a_rate_that_changes_is_integrated() -> None:
     assert (late.start_s, late.end_s) == (pytest.approx(55.0), pytest.approx(77.5))
     behind = graph.arrivals(NodeId(0), 0.0, 33.75, booked={(0, NodeId(0)): 67.5}).transfers(NodeId(1))[0]
     assert (behind.start_s, behind.end_s) == (pytest.approx(55.0), pytest.approx(77.5))
+    asked_late = graph.arrivals(NodeId(0), 55.0, 33.75, booked={(0, NodeId(0)): 33.75}).transfers(NodeId(1))[0]
+    assert (asked_late.start_s, asked_late.end_s) == (pytest.approx(77.5), pytest.approx(100.0))
     assert NodeId(1) not in graph.arrivals(NodeId(0), 0.0, 135.1).arrival_s
     assert NodeId(1) not in graph.arrivals(NodeId(0), 99.0, 67.5).arrival_s
 
 
+@pytest.mark.parametrize("full_rate_km", [None, 1103.0])
+def test_up_and_down_each_have_their_own_rate(full_rate_km: float | None) -> None:
+    ground = GroundLink(rate_bps=160e6, uplink_bps=1e6, full_rate_km=full_rate_km)
+    plan = planned(world(shell(), stations=(SVALBARD,), ground_link=ground), 2)
+    graph, station = planned_contacts(plan, 0.0, plan.horizon_s), plan.mesh.station_ids[0]
+    for source, volume in ((NodeId(0), 1e6), (station, 1e4)):
+        hops = graph.arrivals(source, 600.0, volume).transfers(NodeId(0) if source == station else station)
+        hop = next(hop for hop in hops if hop.link.kind == LinkKind.RADIO)
+        assert hop.sender == station or hop.receiver == station
+        state = plan.state(hop.link, (hop.start_s + hop.end_s) / 2).seen_from(hop.link, hop.sender)
+        assert hop.end_s - hop.start_s == pytest.approx(volume * 8 / state.rate_bps, rel=0.02)
+
+
+def test_of_hops_that_are_there_at_one_moment_the_smaller_senders_is_taken() -> None:
+    ends = ((0, 1), (0, 2), (1, 3), (2, 3))
+    links = [Link(NodeId(a), NodeId(b), LinkKind.LASER) for a, b in ends]
+    # Node 2 has it before node 1, and is asked first.
+    delay_s = dict(zip(links, (2.0, 1.0, 1.0, 2.0), strict=True))
+    rates = np.full((4, 2), 8.0)
+    graph = ContactGraph(links, np.zeros(4), np.full(4, 99.0), rates, lambda link, _: delay_s[link])
+    found = graph.arrivals(NodeId(0), 0.0, 1.0)
+    assert found.arrival_s[NodeId(3)] == 5.0
+    assert [hop.sender for hop in found.transfers(NodeId(3))] == [0, 1]
+
+
 def test_nothing_is_split_over_contacts() -> None:
     link = Link(NodeId(0), NodeId(1), LinkKind.RADIO)
-    rates = np.full((2, 2, 1), 8.0)
+    rates = np.full((2, 2), 8.0)
     graph = ContactGraph([link, link], np.array([0.0, 50.0]), np.array([10.0, 80.0]), rates, lambda _, t_s: 0.0)
     assert graph.arrivals(NodeId(0), 0.0, 20.0).arrival_s[NodeId(1)] == 70.0
     assert NodeId(1) not in graph.arrivals(NodeId(0), 0.0, 31.0).arrival_s
@@ -206,6 +243,42 @@ def test_windows_that_grow_find_what_the_whole_plan_finds() -> None:
             found = routes.arrival(NodeId(5), to, t_s, 1e8, NONE)
             assert isinstance(found, Arrival)
             assert found.arrival_s == pytest.approx(expected.arrival_s[to], abs=1e-6)
+
+
+def test_a_laser_that_stays_up_for_hours_has_the_rate_of_its_range_at_every_moment() -> None:
+    lasers = Lasers(rate_bps=100e9, acquire_s=15.0, full_rate_km=1000.0)
+    star = shell(planes=6, sats_per_plane=11, raan_spread_deg=180.0, altitude_km=780.0, phasing=0.5, topology="grid")
+    plan = planned(world(star, lasers=lasers), 6)
+    graph = planned_contacts(plan, 0.0, plan.horizon_s)
+    longest = [row for row, link in enumerate(graph.links) if link.kind == LinkKind.LASER and graph.end_s[row] > 20e3]
+    changes = 0.0
+    for row in longest[:40]:
+        link, end_s = graph.links[row], min(graph.end_s[row], plan.horizon_s)
+        for from_s in np.linspace(graph.start_s[row], end_s - 60.0, 25).tolist():
+            room = graph.room_bytes((row, link.a), from_s) - graph.room_bytes((row, link.a), from_s + 60.0)
+            rates_bps = [plan.state(link, from_s + second).rate_bps for second in np.linspace(0.0, 59.999, 61)]
+            assert room == pytest.approx(np.trapezoid(rates_bps) / 8, rel=0.01)
+            changes = max(changes, max(rates_bps) / min(rates_bps))
+    assert longest
+    assert changes > 1.1
+
+
+@pytest.mark.parametrize("first", [0, 3, 5])
+@pytest.mark.parametrize("orbit_rate", [7.0, 13.0, 0.7])
+def test_hours_that_no_float_divides_have_their_arrivals(orbit_rate: float, first: int) -> None:
+    scenario = world(shell(), clock=Clock(orbit_rate=orbit_rate))
+    mesh = Mesh(scenario)
+    plan = ContactPlan(scenario, mesh, first)
+    for index in range(first, first + 7):
+        plan.add(compute_segment(scenario, mesh, index, plan.last_segment()))
+        routes = Routes(plan)
+        dead = frozenset(link for link in plan.links if NodeId(3) in (link.a, link.b))
+        for t_s in (plan.start_s, (plan.start_s + plan.horizon_s) / 2):
+            assert isinstance(routes.arrival(NodeId(0), NodeId(3), t_s, 1e6, NONE), Arrival)
+            # Nothing leads there, so all windows up to the horizon are searched.
+            assert isinstance(routes.arrival(NodeId(0), NodeId(3), t_s, 1e6, dead), NoPath)
+            assert isinstance(routes.path(NodeId(0), NodeId(3), t_s, NONE), Path)
+        assert isinstance(routes.arrival(NodeId(0), NodeId(3), plan.horizon_s, 1e6, NONE), NoPath)
 
 
 def test_what_is_there_has_arrived() -> None:

@@ -112,3 +112,15 @@ def test_clouds_close_optical_stations_for_their_share_of_the_time() -> None:
     # All satellites lose a closed station together.
     other = Link(NodeId(7), mesh.station_ids[0], LinkKind.RADIO)
     assert [outages.is_out(other, t) for t in t_s[:500]] == [outages.is_out(links[0], t) for t in t_s[:500]]
+
+
+def test_the_first_minute_is_as_bad_as_any_other() -> None:
+    scenario = failing(acquisitions_per_day=200.0, availability=0.8)
+    mesh = Mesh(scenario)
+    dark = []
+    for seed in range(1, 60):
+        outages = Outages(msgspec.structs.replace(scenario, seed=seed), mesh)
+        dark += [[outages.is_out(link, t_s) for t_s in (1.0, 40_000.0)] for link in mesh.lasers]
+    first, later = np.mean(dark, axis=0)
+    assert first == pytest.approx(later, abs=0.05)
+    assert first > 0.2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from perigrid.errors import Bug
 from perigrid.mesh.plan import ContactPlan, compute_segment
-from perigrid.mesh.routes import MAX_TREES, Hop, NoPath, Path, Routes, reachable
+from perigrid.mesh.routes import MAX_TREES, Arrival, Hop, NoPath, Path, Routes, reachable
 from perigrid.mesh.shortest import shortest_tree
 from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.units import NodeId
@@ -150,6 +150,56 @@ def test_without_contact_the_answer_says_until_when() -> None:
     assert answer.reason == f"no station sees a satellite before t = {first_s:.1f} s"
     assert answer.blocked_by == ()
     assert isinstance(routes.next_hop(NodeId(0), ground, first_s, NONE), Hop)
+
+
+def test_what_was_answered_before_a_contact_is_not_answered_after_it() -> None:
+    routes, ground, edges_s = Routes(AWAY), AWAY.mesh.ground, AWAY.ground_edges()
+    for start_s, end_s, next_s in zip(edges_s[0::2], edges_s[1::2], edges_s[2::2], strict=False):
+        before, after = (routes.next_hop(NodeId(0), ground, t_s, NONE) for t_s in (start_s - 1e-3, end_s))
+        assert isinstance(before, NoPath) and before.until_s == start_s
+        assert isinstance(after, NoPath) and after.until_s == next_s
+
+
+def test_a_plan_that_grows_changes_what_was_answered() -> None:
+    scenario = world(shell(raan_deg=200.0), stations=(SVALBARD,))
+    mesh = Mesh(scenario)
+    plan = ContactPlan(scenario, mesh)
+    plan.add(compute_segment(scenario, mesh, 0))
+    routes, ground = Routes(plan), mesh.ground
+    first_s = AWAY.ground_edges()[0]
+    while plan.horizon_s <= first_s:
+        answer = routes.next_hop(NodeId(0), ground, 0.0, NONE)
+        assert isinstance(answer, NoPath) and answer.until_s is None
+        assert answer.reason == f"no station sees a satellite before the plan's horizon at t = {plan.horizon_s:.0f} s"
+        assert isinstance(routes.arrival(NodeId(0), ground, 0.0, 1e6, NONE), NoPath)
+        plan.add(compute_segment(scenario, mesh, plan.segment_count, plan.last_segment()))
+    answer = routes.next_hop(NodeId(0), ground, 0.0, NONE)
+    assert isinstance(answer, NoPath) and answer.until_s == first_s
+    found = routes.arrival(NodeId(0), ground, 0.0, 1e6, NONE)
+    assert isinstance(found, Arrival) and found.arrival_s > first_s
+
+
+@pytest.mark.parametrize("limit", [1, 512])
+def test_of_equal_ways_the_one_with_fewer_hops_is_taken_in_meshes_of_any_size(
+    monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    # Round a closed ring of 13 lie six hops and seven; on the ground nobody sees a satellite.
+    monkeypatch.setattr("perigrid.mesh.routes.LARGE_NODES", limit)
+    plan = planned(world(shell(inclination_deg=10.0, sats_per_plane=13), stations=(SVALBARD,)))
+    # Light that needs no time leaves nothing to compare but hops.
+    monkeypatch.setattr("perigrid.mesh.plan.LIGHT_KM_S", 1e18)
+    path = Routes(plan).path(NodeId(0), NodeId(7), 0.0, NONE)
+    assert isinstance(path, Path) and path.nodes == (0, 12, 11, 10, 9, 8, 7)
+
+
+@given(st.integers(0, 32), st.floats(0, 7200), st.sets(st.sampled_from(STAR.links), max_size=25))
+@settings(max_examples=25, deadline=None)
+def test_large_meshes_take_the_ways_of_small_ones(to: int, t_s: float, dead: set[Link]) -> None:
+    small, large = Routes(STAR), Routes(STAR)
+    large._large = True
+    for at in range(STAR.mesh.node_count):
+        ways = [routes.path(NodeId(at), NodeId(to), t_s, frozenset(dead)) for routes in (small, large)]
+        assert ways[0] == ways[1]
 
 
 def test_no_contact_within_the_horizon_is_said_so() -> None:

@@ -3,7 +3,7 @@
 import networkx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
@@ -58,7 +58,13 @@ GRAPHS = st.integers(1, 7).flatmap(
 )
 
 
+ONE_WAY = {(0, 1): 1, (1, 0): 1, (2, 1): 1, (2, 3): 1, (2, 4): 1, (3, 0): 3, (3, 1): 1, (4, 0): 1}
+"""Here one look at all arcs makes pairs shorter more often than there are pairs."""
+
+
 @given(GRAPHS)
+@example((5, [ONE_WAY], [0]))
+@example((3, [{(1, 2): 2, (1, 0): 1, (0, 2): 1}], [2]))
 @settings(max_examples=150, deadline=None)
 def test_any_moments_after_each_other_give_what_networkx_gives(
     drawn: tuple[int, list[dict[tuple[int, int], int]], list[int]],

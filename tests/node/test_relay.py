@@ -6,7 +6,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perigrid.mesh.topology import Link, LinkKind
+from perigrid.mesh.plan import ContactPlan, compute_segment
+from perigrid.mesh.routes import Routes
+from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.node.actions import Send
 from perigrid.node.blobs import Blob
 from perigrid.node.custody import MAX_SEEN_AHEAD, MAX_TRIES, Incoming, Outgoing, window_bytes
@@ -21,9 +23,10 @@ from perigrid.node.frames import (
     Probe,
     size_on_link_bytes,
 )
-from perigrid.node.relay import ADVERT_LIFETIME_S, WAKE_CUSTODY, WAKE_DEAF
+from perigrid.node.relay import ADVERT_LIFETIME_S, WAKE_CUSTODY, WAKE_DEAF, Relay
 from perigrid.node.transfers import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Sender
 from perigrid.units import MIB, NodeId
+from tests.conftest import ring_scenario
 from tests.node.wires import End, Wire, at, end, laser, notes, plan, sent
 
 FATES = st.lists(st.sampled_from(["pass", "pass", "lose", "double", "delay"]), max_size=60)
@@ -373,3 +376,25 @@ def test_what_is_overdue_as_the_plan_ends_a_contact_goes_another_way() -> None:
     assert not any(isinstance(action, Send) and action.link == radio for action in actions)
     kept = [*(f.trace for f in sent(actions)), *(waiting.frame.trace for waiting in one.relay.waiting)]
     assert kept == [frames[0].trace]
+
+
+def test_what_a_station_may_send_unacknowledged_is_reckoned_with_its_uplink() -> None:
+    scenario = ring_scenario()
+    ground = msgspec.structs.replace(scenario.ground_link, rate_bps=10e9, uplink_bps=1e6)
+    scenario = msgspec.structs.replace(scenario, ground_link=ground)
+    mesh = Mesh(scenario)
+    contacts = ContactPlan(scenario, mesh)
+    contacts.add(compute_segment(scenario, mesh, 0))
+    radio = next(link for link in contacts.links if link.kind is LinkKind.RADIO)
+    rises_s = 0.0 if contacts.state(radio, 0.0).up else contacts.next_change(radio, 0.0)
+    state = contacts.state(radio, rises_s + 1.0)
+    window = {radio.a: window_bytes(state), radio.b: window_bytes(state.seen_from(radio, radio.b))}
+    assert window[radio.a] > 2 * window[radio.b]
+    for node, other in ((radio.a, radio.b), (radio.b, radio.a)):
+        relay = Relay(node, 1, mesh.ground, contacts, Routes(contacts))
+        relay.link_up(at(rises_s + 1.0), radio)
+        payload = Blob(bytes(32), 8 * MIB)
+        frames = relay.sender.frames(other, Probe(1), priority=Priority.BULK, payload=payload, chunk=MIN_CHUNK_BYTES)
+        under_way = sum(size_on_link_bytes(frame) for frame in sent(relay.submit(at(rises_s + 1.0), frames)))
+        assert 0 < under_way <= window[node] + 2 * MIN_CHUNK_BYTES
+        assert under_way >= min(window[node], 8 * MIB) - 2 * MIN_CHUNK_BYTES

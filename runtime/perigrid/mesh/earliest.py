@@ -12,7 +12,9 @@ send to another. From a node that has the data at time t, over a contact from `s
 
 A node sends on what it has whole (store and forward). A later departure never arrives earlier - rates are positive and
 a range shrinks by far less than light flies - so settling nodes in the order of their arrival is exact. Within one
-contact the rate may change: it is known at evenly spaced moments, and between two of them the bytes flow evenly.
+contact the rate may change: it is known at evenly spaced moments, and between two of them the bytes flow evenly. A
+contact may be a pass of minutes or a laser that stays up for a day while its range comes and goes with each orbit, so
+these moments are spaced by time, `RATE_STEP_S`, and not by the contact's length.
 
 Which booked bytes leave when is not modelled beyond their sum, as in the standard's backlog: a booking that could only
 start late in a contact is counted from the contact's start.
@@ -20,21 +22,26 @@ start late in a contact is counted from the contact's start.
 
 import heapq
 import math
-from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from perigrid.mesh.plan import ContactPlan
+from perigrid.mesh.plan import SEGMENT_S, ContactPlan
 from perigrid.mesh.topology import Link, LinkKind
 from perigrid.units import NodeId
 
 Floats = npt.NDArray[np.float64]
 
-RATE_SAMPLES = 9
-"""Moments at which a contact's rate is taken, its edges included; a pass of ten minutes has one every 75 s."""
+RATE_STEP_S = 5.0
+"""A contact's rate is taken at least this often, seconds of the orbits' time. It bends most where a low orbit comes
+into the range of the whole rate: what flows in a second is within 2 % of what would, and over a minute within 0.1 %.
+"""
+
+MAX_CURVES = 256
+"""Contacts whose bytes by time are kept; one that lasts a day needs 800 kB."""
 
 Way = tuple[int, NodeId]
 """A contact, by its number, and who sends over it."""
@@ -83,10 +90,10 @@ class Arrivals:
 class ContactGraph:
     """K contacts indexed for searches: who can send to whom, and when.
 
-    `rates_bps` [K, 2, M] are the rates there (from the link's `a`) and back, at M evenly spaced moments of each
-    contact, its edges included, or the one rate of it all where M is 1. `delay_s(link, t_s)` is the light delay at a
-    moment of one of the link's contacts. Contacts of one link do not overlap; an end may be infinite where M is 1 or
-    the rate does not change.
+    `rates_bps` [K, 2] are the rates there (from the link's `a`) and back. Where they change within a contact, `fading`
+    [K] is set and `sampled(number)` gives them [2, M] at M evenly spaced moments, its edges included; it is asked for
+    the contacts that a search comes to. `delay_s(link, t_s)` is the light delay at a moment of one of the link's
+    contacts. Contacts of one link do not overlap; an end may be infinite where the rate does not change.
     """
 
     def __init__(
@@ -96,18 +103,18 @@ class ContactGraph:
         end_s: Floats,
         rates_bps: Floats,
         delay_s: Callable[[Link, float], float],
+        fading: npt.NDArray[np.bool_] | None = None,
+        sampled: Callable[[int], Floats] | None = None,
     ) -> None:
         self.links = links
         self.start_s: list[float] = start_s.tolist()
         self.end_s: list[float] = end_s.tolist()
         self._delay_s = delay_s
         # One rate stands for a contact whose rate does not change; the others have their bytes by time.
-        steady = (rates_bps == rates_bps[:, :, :1]).all(axis=2)
-        self._bytes_s: list[list[float]] = (rates_bps[:, :, 0] / 8).tolist()
-        self._curves = {
-            (row, side): _curve(self.start_s[row], self.end_s[row], rates_bps[row, side])
-            for row, side in np.argwhere(~steady).tolist()
-        }
+        self._bytes_s: list[list[float]] = (rates_bps / 8).tolist()
+        self._fading = [False] * len(links) if fading is None else fading.tolist()
+        self._sampled = sampled
+        self._curves: OrderedDict[int, tuple[_Curve, _Curve]] = OrderedDict()
         self._onward: dict[NodeId, dict[NodeId, list[int]]] = {}
         for row in np.argsort(start_s, kind="stable").tolist():
             link = links[row]
@@ -124,7 +131,7 @@ class ContactGraph:
         if start_s >= self.end_s[row]:
             return 0.0
         side = int(sender != self.links[row].a)
-        curve = self._curves.get((row, side))
+        curve = self._curve(row, side)
         whole = (
             (self.end_s[row] - start_s) * self._bytes_s[row][side]
             if curve is None
@@ -191,7 +198,7 @@ class ContactGraph:
         """When the first and the last bit leave; None where that is not within the contact."""
         opens_s, closes_s = self.start_s[row], self.end_s[row]
         side = int(sender != self.links[row].a)
-        curve = self._curves.get((row, side))
+        curve = self._curve(row, side)
         if curve is None:
             bytes_s = self._bytes_s[row][side]
             if bytes_s <= 0.0:
@@ -203,6 +210,19 @@ class ContactGraph:
         begin, end = curve.time_of(gone), curve.time_of(gone + volume)
         return None if end is None or begin is None else (max(begin, now_s), end)
 
+    def _curve(self, row: int, side: int) -> "_Curve | None":
+        """The bytes by time of a contact whose rate changes; None where it does not."""
+        if not self._fading[row] or self._sampled is None:
+            return None
+        both = self._curves.get(row)
+        if both is None:
+            times_s = self.start_s[row], self.end_s[row]
+            there_bps, back_bps = self._sampled(row)
+            both = self._curves[row] = _curve(*times_s, there_bps), _curve(*times_s, back_bps)
+            if len(self._curves) > MAX_CURVES:
+                self._curves.popitem(last=False)
+        return both[side]
+
     def _inside(self, row: int, t_s: float) -> float:
         """A moment of the contact: its very end belongs to what comes after it."""
         return min(t_s, math.nextafter(self.end_s[row], -math.inf)) if math.isfinite(self.end_s[row]) else t_s
@@ -212,8 +232,8 @@ class ContactGraph:
 class _Curve:
     """Bytes that a contact can have sent by when, straight between its moments."""
 
-    times_s: list[float]
-    sums: list[float]
+    times_s: Floats
+    sums: Floats
 
     def bytes_at(self, t_s: float) -> float:
         """Bytes up to a moment of the contact."""
@@ -224,17 +244,18 @@ class _Curve:
         return None if total > self.sums[-1] else _between(self.sums, self.times_s, total)
 
 
-def _between(known: list[float], values: list[float], at: float) -> float:
-    place = min(max(bisect_right(known, at) - 1, 0), len(known) - 2)
-    width = known[place + 1] - known[place]
-    share = (at - known[place]) / width if width > 0.0 else 1.0
-    return values[place] + min(max(share, 0.0), 1.0) * (values[place + 1] - values[place])
+def _between(known: Floats, values: Floats, at: float) -> float:
+    place = min(max(int(known.searchsorted(at, side="right")) - 1, 0), len(known) - 2)
+    before, after = float(known[place]), float(known[place + 1])
+    share = (at - before) / (after - before) if after > before else 1.0
+    low, high = float(values[place]), float(values[place + 1])
+    return low + min(max(share, 0.0), 1.0) * (high - low)
 
 
 def _curve(start_s: float, end_s: float, rates_bps: Floats) -> _Curve:
     times_s = np.linspace(start_s, end_s, len(rates_bps))
     steps = (rates_bps[1:] + rates_bps[:-1]) / 16 * np.diff(times_s)
-    return _Curve(times_s.tolist(), np.concatenate([[0.0], np.cumsum(steps)]).tolist())
+    return _Curve(times_s, np.concatenate([[0.0], np.cumsum(steps)]))
 
 
 def planned_contacts(plan: ContactPlan, low_s: float, high_s: float) -> ContactGraph:
@@ -250,14 +271,21 @@ def planned_contacts(plan: ContactPlan, low_s: float, high_s: float) -> ContactG
     ]
     start_s = np.concatenate([found.start_s, np.full(len(fibres), low_s)])
     end_s = np.concatenate([found.end_s, np.full(len(fibres), np.inf)])
-    rates_bps = np.empty((len(start_s), 2, RATE_SAMPLES))
-    # The last sample lies just before the end, which may belong to an hour in which the two do not meet.
-    last_s = np.nextafter(found.end_s, -np.inf)
-    for sample, share in enumerate(np.linspace(0.0, 1.0, RATE_SAMPLES)):
-        t_s = np.clip(found.start_s + share * (last_s - found.start_s), found.start_s, last_s)
-        states = plan.states(found.ends, t_s)
-        rates_bps[: len(links), 0, sample], rates_bps[: len(links), 1, sample] = states.rate_bps, states.back_bps
-    for place, link in enumerate(fibres, len(links)):
-        state = plan.state(link, low_s)
-        rates_bps[place] = np.array([[state.rate_bps], [state.back_bps]])
-    return ContactGraph(links + fibres, start_s, end_s, rates_bps, lambda link, t_s: plan.state(link, t_s).delay_s)
+    states = plan.states(found.ends, found.start_s)
+    rates_bps = np.column_stack([states.rate_bps, states.back_bps])
+    fixed = [plan.state(link, low_s) for link in fibres]
+    rates_bps = np.concatenate([rates_bps, np.array([(s.rate_bps, s.back_bps) for s in fixed]).reshape(-1, 2)])
+    step_s = RATE_STEP_S * plan.segment_s / SEGMENT_S
+
+    def sampled(row: int) -> Floats:
+        # The last sample lies just before the end, which may belong to an hour in which the two do not meet.
+        last_s = math.nextafter(end_s[row], -math.inf)
+        count = max(2, math.ceil((end_s[row] - start_s[row]) / step_s) + 1)
+        t_s = np.clip(np.linspace(start_s[row], last_s, count), start_s[row], last_s)
+        fine = plan.states(np.repeat(found.ends[row : row + 1], count, axis=0), t_s)
+        return np.stack([fine.rate_bps, fine.back_bps])
+
+    fading = np.array([plan.fades(link) for link in links + fibres], np.bool_)
+    return ContactGraph(
+        links + fibres, start_s, end_s, rates_bps, lambda link, t_s: plan.state(link, t_s).delay_s, fading, sampled
+    )

@@ -116,7 +116,7 @@ class Outages:
         for satellite, partner in ((link.a, link.b), (link.b, link.a)):
             terminal = self._terminal(satellite, partner)
             for number in (day - 1, day):
-                spans += self.of_terminal(satellite, terminal, number) if number >= 0 else []
+                spans += self.of_terminal(satellite, terminal, number)
         return [edge_s for span in merged(spans) for edge_s in span]
 
     def _terminal(self, satellite: NodeId, partner: NodeId) -> int:
@@ -134,7 +134,8 @@ class Outages:
 
     def _drawn(self, satellite: NodeId, day: int) -> list[list[tuple[float, float]]]:
         """The outages of all terminals of a satellite that begin on one day."""
-        draw = np.random.default_rng([self._seed, _LASER, satellite, day])
+        # The day before the epoch has a part in it too: what began then may last.
+        draw = np.random.default_rng([self._seed, _LASER, satellite, day + 1])
         bursts_s = draw.uniform(0.0, DAY_S, draw.poisson(self._a_day * self._burst_share / BURST_OUTAGES))
         terminals = []
         for _ in range(self._terminals):

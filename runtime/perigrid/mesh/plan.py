@@ -164,6 +164,15 @@ class ContactPlan:
         """Sky times, ascending, at which any link changes; not to be modified."""
         return self._changes_s
 
+    def starts_s(self, number: int) -> float:
+        """Sky time at which a segment starts; its number times `segment_s` may be a bit off, and beyond the horizon."""
+        return segment_start_s(number, self._orbit_rate)
+
+    def number_of(self, t_s: float) -> int:
+        """Number of the segment that a sky time falls into; the horizon belongs to the last. Bug beyond the plan."""
+        self.check_known(t_s)
+        return self._first + self._number(t_s)
+
     def links_of(self, node: NodeId) -> tuple[Link, ...]:
         """The links with that node at one end."""
         return self._links_of.get(node, ())
@@ -230,8 +239,8 @@ class ContactPlan:
             self.check_known(float(t_s.max()))
         up = np.zeros(len(t_s), np.bool_)
         range_km = np.full(len(t_s), np.inf)
-        numbers = ((t_s - self.start_s) / self._segment_s).astype(np.int64)
-        numbers = np.clip(numbers, 0, len(self._hours) - 1)
+        starts_s = np.array([hour.start_s for hour in self._hours])
+        numbers = np.searchsorted(starts_s, t_s, side="right") - 1
         for number in np.unique(numbers).tolist():
             hour, mine = self._hours[number], np.flatnonzero(numbers == number)
             rows = hour.rows_of(ends[mine])
@@ -256,6 +265,10 @@ class ContactPlan:
     def acquire_s(self, link: Link) -> float:
         """What acquiring a link anew takes, seconds."""
         return self._rates.acquire_s(link)
+
+    def fades(self, link: Link) -> bool:
+        """Whether the link's rate falls with its range."""
+        return link.kind != LinkKind.FIBRE and math.isfinite(self._rates.whole(link)[2])
 
     def loss(self, link: Link) -> float:
         """The probability that a frame is lost on a link that is up."""
@@ -340,7 +353,11 @@ class ContactPlan:
         return self._hours[self._number(t_s)]
 
     def _number(self, t_s: float) -> int:
-        return min(int((t_s - self.start_s) // self._segment_s), len(self._hours) - 1)
+        number = min(int((t_s - self.start_s) // self._segment_s), len(self._hours) - 1)
+        # The division may be off by a bit at the very start of an hour.
+        if number + 1 < len(self._hours) and t_s >= self._hours[number + 1].start_s:
+            return number + 1
+        return number - 1 if number and t_s < self._hours[number].start_s else number
 
     def _last_knot(self, t_s: float) -> tuple[int, int]:
         """Hour and step of the horizon itself; any other time that comes here is outside of the plan."""

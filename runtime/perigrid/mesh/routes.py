@@ -181,13 +181,13 @@ class Routes:
             raise Bug(f"{volume_bytes} bytes cannot be sent: a volume is not negative.")
         if at == to:
             return Arrival(t_s, ())
-        first = int(t_s // self._plan.segment_s)
+        first = self._plan.number_of(t_s)
         segments = min(FIRST_WINDOW_SEGMENTS, self._plan.segment_count - first)
         while True:
             graph = self._graph(first, first + segments)
-            window_end_s = min((first + segments) * self._plan.segment_s, self._plan.horizon_s)
+            window_end_s = self._plan.starts_s(first + segments)
             found = graph.arrivals(at, t_s, volume_bytes, dead=dead, to=to)
-            whole = window_end_s >= self._plan.horizon_s
+            whole = first + segments >= self._plan.segment_count
             arrival_s = found.arrival_s.get(to)
             # Whatever leaves in a contact beyond the window is there after the window's end.
             if arrival_s is not None and (whole or arrival_s <= window_end_s):
@@ -206,7 +206,7 @@ class Routes:
         changes_s = self._plan.changes_s
         number = bisect_right(changes_s, t_s)
         bucket_s = t_s // BUCKET_S * BUCKET_S
-        return max(bucket_s, changes_s[number - 1]) if number else bucket_s, number
+        return max(bucket_s, changes_s[number - 1] if number else self._plan.start_s), number
 
     def _tree(self, to: NodeId, t_s: float, dead: frozenset[Link]) -> Tree:
         self._plan.check_known(t_s)
@@ -230,7 +230,7 @@ class Routes:
 
     def _graph(self, first: int, last: int) -> ContactGraph:
         """The contacts of segments [first, last); a longer plan may know more of the last one's contacts."""
-        make = partial(planned_contacts, self._plan, first * self._plan.segment_s, last * self._plan.segment_s)
+        make = partial(planned_contacts, self._plan, self._plan.starts_s(first), self._plan.starts_s(last))
         return _cached(self._graphs, (first, last, self._plan.horizon_s), MAX_GRAPHS, make)
 
     def _edges(self, t_s: float) -> _Edges:

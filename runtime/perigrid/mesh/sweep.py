@@ -222,7 +222,9 @@ class Sweep:
 
     def _unqueued(self, pairs: Indices) -> Indices:
         """Each pair once."""
-        places = self._pairs[: len(pairs)]
+        # One pair may be found over each of its arcs, so there may be more than there are pairs.
+        count = len(pairs)
+        places = self._pairs[:count] if count <= len(self._pairs) else np.arange(count)
         self._mark[pairs] = places
         first: Indices = pairs[self._mark[pairs] == places]
         return first

@@ -160,7 +160,7 @@ def path(
     type=click.Choice(["laser", "radio", "all"]),
     default="all",
     show_default=True,
-    help="Between satellites, or with the ground.",
+    help="Between satellites, or with the ground (optical stations are among those).",
 )
 @satellites_option
 @stations_option
