@@ -43,6 +43,8 @@ def test_arrays_say_what_single_lookups_say() -> None:
     assert all(math.isinf(one.range_km) for one, is_known in zip(single, known, strict=True) if not is_known)
     assert np.allclose(states.rate_bps, [one.rate_bps for one in single], rtol=1e-9)
     assert np.allclose(states.back_bps, [one.back_bps for one in single], rtol=1e-9)
+    alone = [plan.delay_s(link, moment) for link, moment in zip(links, t_s.tolist(), strict=True)]
+    assert alone == pytest.approx([one.delay_s for one in single], rel=1e-9)
     nobody = plan.states(np.array([[0, 30]]), np.array([5.0]))
     assert not nobody.up[0]
     assert math.isinf(nobody.range_km[0])

@@ -286,6 +286,4 @@ def planned_contacts(plan: ContactPlan, low_s: float, high_s: float) -> ContactG
         return np.stack([fine.rate_bps, fine.back_bps])
 
     fading = np.array([plan.fades(link) for link in links + fibres], np.bool_)
-    return ContactGraph(
-        links + fibres, start_s, end_s, rates_bps, lambda link, t_s: plan.state(link, t_s).delay_s, fading, sampled
-    )
+    return ContactGraph(links + fibres, start_s, end_s, rates_bps, plan.delay_s, fading, sampled)

@@ -4,14 +4,17 @@ A segment of the contact plan with its rows named by links, and searched by arra
 """
 
 import math
+import struct
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from perigrid.mesh.segment import KNOT_S, STEPS, Segment, squared_at
+from perigrid.mesh.segment import KNOT_S, KNOTS, STEPS, Segment, squared_at
 from perigrid.mesh.topology import Link, LinkKind
 from perigrid.units import NodeId
+
+_four_knots = struct.Struct("<4f").unpack_from
 
 PAIR_BASE = 1 << 32
 """More than any node id, so that two ids make one number."""
@@ -33,6 +36,8 @@ class Hour:
     def __init__(self, segment: Segment) -> None:
         self.segment = segment
         self.start_s, self.knot_s = segment.start_s, KNOT_S / segment.orbit_rate
+        # A view of no bytes cannot be cast.
+        self._knots = segment.squared_km2.ravel().data.cast("B") if segment.squared_km2.size else memoryview(b"")
         self.ends = segment.pairs.astype(np.int64)
         kinds = [LinkKind.LASER] * segment.lasers + [LinkKind.RADIO] * (len(self.ends) - segment.lasers)
         pairs = segment.pairs.tolist()
@@ -83,6 +88,15 @@ class Hour:
         kind = np.where(self.rows < self.segment.lasers, int(LinkKind.LASER), int(LinkKind.RADIO))
         times = self.segment.intervals
         return Contacts(self.ends[self.rows], kind, times[:, 0], times[:, 1])
+
+    def range_km(self, row: int, t_s: float) -> float:
+        """The range of a row at one time of this hour."""
+        position = (t_s - self.start_s) / self.knot_s
+        step = min(max(int(position), 0), STEPS - 1)
+        u = position - step
+        before, here, after, later = _four_knots(self._knots, 4 * (row * KNOTS + step))
+        bend, twist = (before - 2 * here + after) / 2, (later - before + 3 * (here - after)) / 6
+        return math.sqrt(max(here + u * (after - here + (u - 1) * (bend + (u + 1) * twist)), 0.0))
 
     def links_at_edge(self, column: int) -> set[Link]:
         """Links that are up at the segment's first moment (column 0) or up to its last (column 1)."""

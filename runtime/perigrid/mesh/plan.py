@@ -266,6 +266,17 @@ class ContactPlan:
         """What acquiring a link anew takes, seconds."""
         return self._rates.acquire_s(link)
 
+    def delay_s(self, link: Link, t_s: float) -> float:
+        """Light delay of a link at sky time t, up or not; infinite where the two do not meet within the hour.
+
+        The same as `state` says, without looking at the link's other hours: for who asks once of each of many links.
+        """
+        if link.kind is LinkKind.FIBRE:
+            return self._fibre(link).delay_s
+        hour = self._hour(t_s)
+        row = hour.row_of.get(link)
+        return math.inf if row is None else hour.range_km(row, t_s) / LIGHT_KM_S
+
     def fades(self, link: Link) -> bool:
         """Whether the link's rate falls with its range."""
         return link.kind != LinkKind.FIBRE and math.isfinite(self._rates.whole(link)[2])
