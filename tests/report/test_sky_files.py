@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from perigrid.errors import CorruptFile, EnvironmentProblem, MissingFile, UsageError
+from perigrid.report import tables
 from perigrid.report.sky import land as land_module
-from perigrid.report.sky import tables
 from perigrid.report.sky.land import read_land
 from perigrid.report.sky.map import BEARINGS_DEG, footprint, unwrapped
 

@@ -12,7 +12,6 @@ a wrong word on the command line. What an earlier result left in it goes.
 from __future__ import annotations
 
 import csv
-import importlib
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,8 +23,9 @@ from numpy.typing import NDArray
 
 from perigrid.app.reducers import NONE, VOTES
 from perigrid.app.results import COLUMNS, TileResult, row_of
-from perigrid.errors import EnvironmentProblem, MissingFile, UsageError
+from perigrid.errors import EnvironmentProblem, UsageError
 from perigrid.report.outcome import Outcome
+from perigrid.report.tables import pyarrow
 
 if TYPE_CHECKING:
     from perigrid.app.results import JobResult
@@ -34,6 +34,9 @@ OUTCOME_FILE, CSV_FILE, PARQUET_FILE = "outcome.json", "tiles.csv", "tiles.parqu
 MASK_FILE, OUTPUTS_FILE, REDUCED_FILE, TEXT_FILE = "mask.npz", "outputs.npz", "reduced.npz", "reduced.json"
 FILES = (OUTCOME_FILE, CSV_FILE, PARQUET_FILE, MASK_FILE, OUTPUTS_FILE, REDUCED_FILE, TEXT_FILE)
 """All that a result may be made of."""
+
+INSTEAD = f"or leave --parquet out and take {CSV_FILE}"
+"""What whoever has no pyarrow can do."""
 
 MAX_NAMED = 3
 """How many foreign files a message names."""
@@ -48,7 +51,7 @@ def check_folder(folder: Path, parquet: bool) -> None:
     UsageError for a folder with files that are no result's, MissingFile where pyarrow is not installed.
     """
     if parquet:
-        _pyarrow("pyarrow")
+        pyarrow("pyarrow", INSTEAD)
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -102,7 +105,7 @@ def write_csv(path: Path, tiles: Sequence[TileResult]) -> None:
 
 def write_parquet(path: Path, tiles: Sequence[TileResult]) -> None:
     """The same table with typed columns; what is not known is null. MissingFile where pyarrow is not installed."""
-    arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
+    arrow, parquet = pyarrow("pyarrow", INSTEAD), pyarrow("pyarrow.parquet", INSTEAD)
     kinds = {"tile": arrow.int64(), "shard": arrow.int64(), "attempt": arrow.int32(), "hops": arrow.int32()}
     kinds |= {name: arrow.float64() for name in COLUMNS if name.endswith("_s")}
     schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in COLUMNS])
@@ -128,13 +131,3 @@ def _is_result(folder: Path) -> bool:
     except (OSError, msgspec.MsgspecError):
         return False
     return True
-
-
-def _pyarrow(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingFile(
-            f"tables as Parquet need pyarrow, which is not installed here ({error}): pip install 'perigrid[parquet]', "
-            "or leave --parquet out and take tiles.csv."
-        ) from error

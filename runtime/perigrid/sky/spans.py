@@ -25,7 +25,7 @@ At = Callable[[Indices, Floats], Floats]
 """Numbers [K] of rows [K], each at its own time [K]."""
 
 TOLERANCE_S = 0.01
-"""Moments are found to this."""
+"""Moments are found to this, unless the caller's time runs at another pace."""
 
 CHUNK_NUMBERS = 2_000_000
 """Numbers that are sampled at once, 16 megabytes of them."""
@@ -47,6 +47,23 @@ class Spans:
     def __len__(self) -> int:
         return len(self.row)
 
+    def of(self, some: Indices, row: Indices) -> "Spans":
+        """Some of the spans [J], with other numbers [J] for their rows."""
+        kept = (self.start_s[some], self.end_s[some], self.cut_start[some], self.cut_end[some])
+        return Spans(row, *kept)
+
+    def within(self, low_s: float, high_s: float) -> "Spans":
+        """The spans that overlap (low_s, high_s), cut to it."""
+        kept = (self.start_s < high_s) & (self.end_s > low_s)
+        start_s, end_s = self.start_s[kept], self.end_s[kept]
+        return Spans(
+            self.row[kept],
+            np.maximum(start_s, low_s),
+            np.minimum(end_s, high_s),
+            self.cut_start[kept] | (start_s < low_s),
+            self.cut_end[kept] | (end_s > high_s),
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Brackets:
@@ -58,14 +75,22 @@ class _Brackets:
     rising: Truths
 
 
-def positive_spans(sample: Sample, at: At, rows: int, start_s: float, end_s: float, step_s: float) -> Spans:
+def positive_spans(
+    sample: Sample,
+    at: At,
+    rows: int,
+    start_s: float,
+    end_s: float,
+    step_s: float,
+    tolerance_s: float = TOLERANCE_S,
+) -> Spans:
     """The spans within [start_s, end_s] in which each of `rows` rows is positive, sampled every `step_s` at most."""
     # A step more on either side tells what was under way from what begins there.
     steps = max(2, int(np.ceil((end_s - start_s) / step_s))) + 2
     step_s = (end_s - start_s) / (steps - 2)
     times_s = start_s + step_s * np.arange(-1.0, steps)
-    brackets, first, last = _scan(sample, at, rows, times_s)
-    edges_s = _bisect(brackets, at)
+    brackets, first, last = _scan(sample, at, rows, times_s, tolerance_s)
+    edges_s = bisect(at, brackets.row, brackets.low_s, brackets.high_s, brackets.rising, tolerance_s)
 
     rising = brackets.rising
     start_rows = np.concatenate([first, brackets.row[rising]])
@@ -98,6 +123,15 @@ def highest(at: At, row: Indices, low_s: Floats, high_s: Floats, looks: int) -> 
     return np.asarray(best_s)
 
 
+def bisect(at: At, row: Indices, low_s: Floats, high_s: Floats, rising: Truths, tolerance_s: float) -> Floats:
+    """The moments [K] at which rows [K] change their sign between `low_s` and `high_s` [K]."""
+    while len(low_s) and float(np.max(high_s - low_s)) > tolerance_s:
+        middle_s = (low_s + high_s) / 2
+        after = (at(row, middle_s) > 0.0) == rising
+        low_s, high_s = np.where(after, low_s, middle_s), np.where(after, middle_s, high_s)
+    return (low_s + high_s) / 2
+
+
 def covered_s(row: Indices, start_s: Floats, end_s: Floats) -> tuple[Indices, Floats, Floats]:
     """Spans [K] of rows, of which some may overlap, as spans [J] that do not: row, start and end, sorted."""
     order = np.lexsort((start_s, row))
@@ -112,7 +146,7 @@ def covered_s(row: Indices, start_s: Floats, end_s: Floats) -> tuple[Indices, Fl
     return row[firsts], start_s[firsts], np.maximum.reduceat(end_s, firsts)
 
 
-def _scan(sample: Sample, at: At, rows: int, times_s: Floats) -> tuple[_Brackets, Indices, Indices]:
+def _scan(sample: Sample, at: At, rows: int, times_s: Floats, tolerance_s: float) -> tuple[_Brackets, Indices, Indices]:
     """Brackets of all changes of sign, and the rows that are positive at the first and at the last time."""
     found: list[_Brackets] = []
     chunk = max(3, CHUNK_NUMBERS // max(rows, 1))
@@ -126,7 +160,7 @@ def _scan(sample: Sample, at: At, rows: int, times_s: Floats) -> tuple[_Brackets
         if start == 0:
             first = np.flatnonzero(numbers[0] > 0.0)
         found.append(_changes(numbers, chunk_s, max(lead - 1, 0)))
-        found.extend(_peaks(numbers, chunk_s, at))
+        found.extend(_peaks(numbers, chunk_s, at, tolerance_s))
         # Two samples are carried over: a change needs one before it, a peak two.
         before, last = numbers[-2:], np.flatnonzero(numbers[-1] > 0.0)
     fields = ([getattr(one, name) for one in found] for name in _Brackets.__slots__)
@@ -140,7 +174,7 @@ def _changes(numbers: Floats, times_s: Floats, skip: int) -> _Brackets:
     return _Brackets(row, times_s[skip + step], times_s[skip + step + 1], up[step + 1, row])
 
 
-def _peaks(numbers: Floats, times_s: Floats, at: At) -> list[_Brackets]:
+def _peaks(numbers: Floats, times_s: Floats, at: At, tolerance_s: float) -> list[_Brackets]:
     """Brackets on both sides of peaks above zero between samples that are all below it."""
     left, middle, right = numbers[:-2], numbers[1:-1], numbers[2:]
     # A smooth peak rises above its largest sample by less than that sample stands above the lower neighbour.
@@ -151,7 +185,7 @@ def _peaks(numbers: Floats, times_s: Floats, at: At) -> list[_Brackets]:
     sides = np.stack([left[step, row], right[step, row]])
     reached: list[_Brackets] = []
     width_s = float(times_s[1] - times_s[0])
-    while len(row) and width_s > TOLERANCE_S:
+    while len(row) and width_s > tolerance_s:
         width_s /= 2
         near = np.stack([at(row, peak_s - width_s), at(row, peak_s + width_s)])
         back, ahead = near[0] > best, (near[1] > best) & (near[1] > near[0])
@@ -167,13 +201,3 @@ def _peaks(numbers: Floats, times_s: Floats, at: At) -> list[_Brackets]:
         row, low_s, high_s, peak_s, best = row[keep], low_s[keep], high_s[keep], peak_s[keep], best[keep]
         sides = sides[:, keep]
     return reached
-
-
-def _bisect(brackets: _Brackets, at: At) -> Floats:
-    """The moments [K] at which rows change their sign within their brackets."""
-    low_s, high_s = brackets.low_s, brackets.high_s
-    while len(low_s) and float(np.max(high_s - low_s)) > TOLERANCE_S:
-        middle_s = (low_s + high_s) / 2
-        after = (at(brackets.row, middle_s) > 0.0) == brackets.rising
-        low_s, high_s = np.where(after, low_s, middle_s), np.where(after, middle_s, high_s)
-    return (low_s + high_s) / 2

@@ -13,7 +13,7 @@ from perigrid.app.shell import Function, Shell, json_option, pass_shell
 
 if TYPE_CHECKING:
     from perigrid.report.sky.head import Head
-    from perigrid.report.sky.tables import Table
+    from perigrid.report.tables import Table
 
 MAX_HOURS = 168.0
 """A week: the longest window that a command looks at."""
@@ -298,7 +298,7 @@ def _list(shell: Shell, head: Head, what: str, table: Table, for_reader: Callabl
     """Rows for a reader below what they rest on, or all of them as JSON."""
     from perigrid.app.sky.lists import MAX_ROWS_SHOWN, as_rows
     from perigrid.report.sky.head import brief_lines
-    from perigrid.report.sky.tables import length, text_table
+    from perigrid.report.tables import length, text_table
 
     if shell.json:
         shell.show({"head": head, what: as_rows(table)}, ())

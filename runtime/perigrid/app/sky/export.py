@@ -21,7 +21,7 @@ from perigrid.mesh.topology import LinkKind
 from perigrid.report.sky.czml import MARGIN_SAMPLES, Colour, Document, Line, Place, Track, write_czml
 from perigrid.report.sky.head import Head, brief_lines, head_lines, moment_at
 from perigrid.report.sky.style import colour_of
-from perigrid.report.sky.tables import (
+from perigrid.report.tables import (
     Table,
     cannot_write,
     check_suffix,

@@ -14,7 +14,7 @@ from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.survey.contact_list import ContactTable, contact_table, kind_name
 from perigrid.mesh.survey.overview import groups_of
 from perigrid.mesh.topology import LinkKind
-from perigrid.report.sky.tables import Table, iso, moments, rows_of
+from perigrid.report.tables import Table, iso, moments, rows_of
 from perigrid.sky.eclipse import margin_rad
 from perigrid.sky.frames import eci_to_ecef, geodetic
 from perigrid.sky.passes import passes

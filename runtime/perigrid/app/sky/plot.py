@@ -19,7 +19,7 @@ from perigrid.report.sky.charts import Bar, RoundTrips, Row, draw_gantt, draw_ro
 from perigrid.report.sky.head import Head, brief_lines
 from perigrid.report.sky.map import View, draw_map
 from perigrid.report.sky.style import matplotlib, save
-from perigrid.report.sky.tables import check_suffix
+from perigrid.report.tables import check_suffix
 from perigrid.scenario.model import GROUND_NAME
 from perigrid.sky.passes import passes
 from perigrid.units import NodeId

@@ -15,12 +15,13 @@ from perigrid.mesh.planning.antennas import Antennas
 from perigrid.mesh.planning.geometry import Geometry, Indices
 from perigrid.mesh.planning.pointing import nearest_services
 from perigrid.mesh.planning.services import ACQUIRED_S, Service, acquired, offsets_of, rows_of
-from perigrid.mesh.planning.sight import CHUNK_STEPS, STEP_S, Sights, laser_sights, radio_sights
+from perigrid.mesh.planning.sight import CHUNK_STEPS, STEP_S, laser_sights, radio_sights
 from perigrid.mesh.rates import link_of
 from perigrid.mesh.segment import KNOT_S, KNOTS, SEGMENT_S, Segment, segment_start_s
 from perigrid.mesh.topology import Mesh
 from perigrid.scenario.model import Scenario, Station
 from perigrid.sky.frames import Floats
+from perigrid.sky.spans import Spans
 from perigrid.units import NodeId
 
 MAX_LINKS = 1_000_000
@@ -110,7 +111,7 @@ class _Hour:
         acquire_s = self._scenario.lasers.acquire_s
         pairs = np.array([(link.a, link.b) for link in self._mesh.lasers], np.int64).reshape(-1, 2)
         sights = laser_sights(self._geometry, pairs, self._looked_from_s(acquire_s), self._high_s)
-        start_s = np.maximum(sights.start_s + np.where(sights.began, 0.0, acquire_s), self._low_s)
+        start_s = np.maximum(sights.start_s + np.where(sights.cut_start, 0.0, acquire_s), self._low_s)
         lasting = start_s < sights.end_s
         intervals = np.stack([start_s[lasting], sights.end_s[lasting]], axis=1)
         return pairs, offsets_of(sights.row[lasting], len(pairs)), intervals
@@ -143,15 +144,15 @@ class _Hour:
         found: list[Service] = []
         for number, station in enumerate(stations):
             mine = np.flatnonzero(pairs[sights.row, 1] == number)
-            one = Sights(pairs[sights.row[mine], 0], sights.start_s[mine], sights.end_s[mine], sights.began[mine])
+            one = sights.of(mine, pairs[sights.row[mine], 0])
             found += self._station(number, station, one)
         return found
 
-    def _station(self, number: int, station: Station, sights: Sights) -> list[Service]:
+    def _station(self, number: int, station: Station, sights: Spans) -> list[Service]:
         """Services of one station; the sights' rows are satellites."""
         link = link_of(self._scenario, station)
         if station.antennas is None:
-            start_s = np.maximum(sights.start_s + np.where(sights.began, 0.0, link.acquire_s), self._low_s)
+            start_s = np.maximum(sights.start_s + np.where(sights.cut_start, 0.0, link.acquire_s), self._low_s)
             rows = zip(sights.row.tolist(), start_s.tolist(), sights.end_s.tolist(), strict=True)
             return [Service(satellite, number, start, end) for satellite, start, end in rows if start < end]
 

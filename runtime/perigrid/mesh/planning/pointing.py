@@ -13,8 +13,9 @@ import numpy as np
 
 from perigrid.mesh.planning.geometry import Geometry, Indices
 from perigrid.mesh.planning.services import Service
-from perigrid.mesh.planning.sight import STEP_S, bisect
+from perigrid.mesh.planning.sight import STEP_S
 from perigrid.sky.frames import Floats
+from perigrid.sky.spans import TOLERANCE_S, bisect
 
 LOOK_S = 60
 """Free terminals look for a partner this often, seconds of the orbits' time."""
@@ -107,7 +108,14 @@ class _Pointing:
             return
         first = np.maximum(1, blind[:, lost].argmax(axis=0))
         falling = np.zeros(len(lost), np.bool_)
-        ends_s = bisect(members[lost], t_s[first - 1], t_s[first], falling, self._geometry.laser_margin_at)
+        ends_s = bisect(
+            lambda rows, t_s: self._geometry.laser_margin_at(members[rows], t_s),
+            lost,
+            t_s[first - 1],
+            t_s[first],
+            falling,
+            TOLERANCE_S / self._geometry.orbit_rate,
+        )
         yield from self._services(lost, ends_s)
         np.add.at(self._free, self._pairs[lost].ravel(), 1)
         kept = np.ones(len(self._pairs), np.bool_)

@@ -52,19 +52,13 @@ def acquired(
     return found, seeking
 
 
-def rows_of(services: list[Service], pairs: Indices | None = None) -> tuple[Indices, Indices, Floats]:
-    """Pairs [P, 2] sorted, offsets [P + 1] and intervals [K, 2] of services; with `pairs` given, one row for each of
-    those, in their order, which has to be sorted.
-    """
+def rows_of(services: list[Service]) -> tuple[Indices, Indices, Floats]:
+    """Pairs [P, 2] of services, sorted, with offsets [P + 1] and intervals [K, 2], as in a segment."""
     keys = np.array([(one.a, one.b) for one in services], np.int64).reshape(-1, 2)
     times = np.array([(one.start_s, one.end_s) for one in services]).reshape(-1, 2)
     order = np.lexsort((times[:, 0], keys[:, 1], keys[:, 0]))
-    keys, times = keys[order], times[order]
-    if pairs is None:
-        pairs = np.unique(keys, axis=0)
-    width = int(max(pairs.max(initial=0), keys.max(initial=0))) + 1
-    rows = np.searchsorted(pairs[:, 0] * width + pairs[:, 1], keys[:, 0] * width + keys[:, 1])
-    return pairs, offsets_of(rows, len(pairs)), times
+    pairs, rows = np.unique(keys[order], axis=0, return_inverse=True)
+    return pairs, offsets_of(rows.ravel(), len(pairs)), times[order]
 
 
 def offsets_of(rows: Indices, count: int) -> Indices:

@@ -14,7 +14,7 @@ from typing import Any
 
 from perigrid.errors import MissingFile
 from perigrid.report.sky.head import Head, assumption_lines, pattern_text
-from perigrid.report.sky.tables import cannot_write
+from perigrid.report.tables import cannot_write
 
 SIZE_IN = (12.8, 7.6)
 DOTS_AN_INCH = 125

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -76,14 +76,14 @@ def write_parquet(path: Path, table: Table, notes: Mapping[str, str]) -> int:
     return length(table)
 
 
-def pyarrow(module: str) -> Any:
-    """The module; MissingFile where pyarrow is not installed."""
+def pyarrow(module: str, instead: str = "or ask for csv") -> Any:
+    """The module; MissingFile, with what to do instead, where pyarrow is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingFile(
             f"tables as Parquet need pyarrow, which is not installed here ({error}): pip install 'perigrid[parquet]', "
-            "or ask for csv."
+            f"{instead}."
         ) from error
 
 
@@ -142,8 +142,3 @@ def _plain(column: Column) -> list[Any]:
         values = column.tolist()
         return [None if value != value else value for value in values] if column.dtype.kind == "f" else values
     return list(column)
-
-
-def utc_of(start: datetime, t_s: float) -> datetime:
-    """The moment of some seconds after another."""
-    return start + timedelta(seconds=t_s)
