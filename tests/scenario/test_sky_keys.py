@@ -229,6 +229,10 @@ MISTAKES = {
     RING + '[[shell]]\nname = "ring"\nltan_h = 10\nraan_deg = 5': ["shell.ring has both ltan_h and raan_deg"],
     RING + '[[shell]]\nname = "ring"\nltan_h = 25': ["shell.ring.ltan_h is 25", "at most 24"],
     RING + '[[shell]]\nname = "ring"\naltitude_km = 119': ["shell.ring.altitude_km is 119", "at least 120"],
+    SKY + '[[shell]]\nname = "a"\naltitude_km = 500\ninclination_deg = 53\nplanes = 0\nsats_per_plane = 3': [
+        "shell.a.planes is 0",
+        "at least one plane",
+    ],
     RING + '[[shell]]\nname = "ring"\nplanes = 0': ["shell.ring.planes is 0"],
     RING + HOME.replace("50", "91"): ["station.Home.latitude_deg is 91"],
     RING + HOME + "mask_deg = [[90, 5], [0, 5]]": ["station.Home.mask_deg.1 has azimuth 0 behind 90", "rising order"],

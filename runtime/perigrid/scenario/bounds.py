@@ -72,7 +72,7 @@ BOUNDS: dict[str, dict[str, Bound]] = {
     },
     "Catalogue": {"first": Bound(1, MAX_SATELLITES, "leave it out for all objects of the file")},
     "Station": {
-        "latitude_deg": Bound(-90, 90, "north is positive; are latitude and longitude swapped?"),
+        "latitude_deg": Bound(-90, 90, "north is positive; latitude and longitude may be swapped"),
         "longitude_deg": Bound(-180, 360, "east is positive"),
         "min_elevation_deg": Bound(0, 89, "5 to 10 is common, 25 to 40 for broadband"),
         "antennas": Bound(1, 1024, "a station has at least one antenna"),

@@ -293,7 +293,8 @@ def _shell(draft: Draft, label: str, where: str) -> Draft:
     planes = stated.value if isinstance(stated, Leaf) else None
     table.setdefault("topology", Leaf("ring" if planes == 1 else "grid", None))
     for key in ("raan_spread_deg", "phasing"):
-        if planes == 1:
+        if planes in (0, 1):
+            # None at all is refused by its bound, which is what is wrong with it.
             table.setdefault(key, Leaf(0.0, ONE_PLANE))
         elif planes is not None and key not in table:
             raise ScenarioError(
