@@ -17,8 +17,10 @@ $(STAMP): pyproject.toml
 demo: setup
 	$(BIN)/perigrid demo
 
+# Real processes have both cores to themselves; what needs none is run side by side.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not live and not browser" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "live or browser"
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import hypothesis
 import pytest
 
 from perigrid.job.shards import next_in_ring, share_out
@@ -11,6 +12,10 @@ from perigrid.job.spec import Catalogue
 from perigrid.mesh.topology import Mesh
 from perigrid.scenario.model import Backbone, Device, GroundLink, Lasers, Scenario, Shell, Station
 from perigrid.units import NodeId
+
+# How long an example takes says more of the machine than of what is tested.
+hypothesis.settings.register_profile("perigrid", deadline=None)
+hypothesis.settings.load_profile("perigrid")
 
 
 def ring_scenario(satellites: int = 12, **changes: object) -> Scenario:

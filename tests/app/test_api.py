@@ -308,7 +308,7 @@ def test_one_satellite_can_be_asked(
         with pytest.raises(perigrid.DataError, match="datatype"):
             client.infer("my", {name: tiles[:1].astype(np.float64)})
         with pytest.raises(perigrid.DataError, match="not served"):
-            client.infer("my", {name: np.array(["text"])})
+            client.infer("my", {name: np.array([1j])})
         with pytest.raises(perigrid.LinkBroken, match="sat-02"):
             client.infer("my", {name: tiles[:2]}, timeout_s=1e-6)
     with pytest.raises(perigrid.UsageError, match="sat-99"):

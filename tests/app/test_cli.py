@@ -33,7 +33,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_has_help_and_the_shared_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([name, "--help"]) == 0
     text = capsys.readouterr().out
-    if name not in ("bench", "sky"):
+    if name not in ("bench", "sky", "model"):
         assert all(option in text for option in ("--json", "--name", "--root"))
 
 

@@ -9,6 +9,23 @@ import struct
 from pathlib import Path
 
 FLOAT = 1
+KINDS = {
+    "FP32": 1,
+    "UINT8": 2,
+    "INT8": 3,
+    "UINT16": 4,
+    "INT16": 5,
+    "INT32": 6,
+    "INT64": 7,
+    "BYTES": 8,
+    "BOOL": 9,
+    "FP16": 10,
+    "FP64": 11,
+    "UINT32": 12,
+    "UINT64": 13,
+}
+"""The Open Inference Protocol's names of types, and ONNX's numbers (TensorProto.DataType)."""
+
 GAIN, SHIFT = 2.5, -0.75
 
 
@@ -32,10 +49,10 @@ def constant(name: str, value: float) -> bytes:
     return field(2, FLOAT) + field(8, name) + field(9, struct.pack("<f", value))
 
 
-def tensor(name: str, axes: tuple[int | str, ...]) -> bytes:
+def tensor(name: str, axes: tuple[int | str, ...], kind: int = FLOAT) -> bytes:
     """A model's input or output; an axis is a size, or the name of a free one."""
     sizes = b"".join(field(1, field(1, axis) if isinstance(axis, int) else field(2, axis)) for axis in axes)
-    return field(1, name) + field(2, field(1, field(1, FLOAT) + field(2, sizes)))
+    return field(1, name) + field(2, field(1, field(1, kind) + field(2, sizes)))
 
 
 def node(kind: str, inputs: tuple[str, ...], output: str) -> bytes:
@@ -55,4 +72,18 @@ def write_model(path: Path, axes: tuple[int | str, ...] = ("batch", "width"), ga
         field(12, tensor("shifted", axes)),
     ]
     path.write_bytes(field(1, 8) + field(7, b"".join(graph)) + field(8, field(2, 17)))
+    return path
+
+
+def write_identities(
+    path: Path, tensors: dict[str, tuple[str, tuple[int | str, ...]]], metadata: dict[str, str] | None = None
+) -> Path:
+    """A model that gives each input NAME, of a type and axes, back as the output NAME_out."""
+    graph = [field(2, "own")]
+    for name, (kind, axes) in tensors.items():
+        graph.append(field(1, node("Identity", (name,), f"{name}_out")))
+        graph.append(field(11, tensor(name, axes, KINDS[kind])))
+        graph.append(field(12, tensor(f"{name}_out", axes, KINDS[kind])))
+    said = [field(14, field(1, key) + field(2, value)) for key, value in (metadata or {}).items()]
+    path.write_bytes(field(1, 8) + field(7, b"".join(graph)) + field(8, field(2, 17)) + b"".join(said))
     return path

@@ -22,13 +22,15 @@ import grpc
 import numpy as np
 import onnxruntime
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from numpy.typing import NDArray
 
 from perigrid.app.loading import ensure
 from perigrid.job.masks import pack
 from perigrid.live.clients import JobClient
 from perigrid.live.eventlog import read_events
-from perigrid.live.gateway import REFUSING_THREADS
+from perigrid.live.gateway import MAX_STREAMS, REFUSING_THREADS
 from perigrid.live.models import ModelStore
 from perigrid.node.requests import MAX_REQUESTS
 from perigrid.wire.generated import open_inference_pb2 as protocol
@@ -271,6 +273,16 @@ def test_an_unmodified_tritonclient_works(triton: Triton, way: str) -> None:
     assert answer["status"] == "OK", answer["said"]
 
 
+def test_health_and_reflection_are_there(constellation: Constellation) -> None:
+    with grpc.insecure_channel(constellation.info["gateway"]) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service="inference.GRPCInferenceService"), timeout=BOUND_S)
+        assert any(said.status == health_pb2.HealthCheckResponse.SERVING for said in watch)
+        watch.cancel()
+        services = ProtoReflectionDescriptorDatabase(channel).get_services()
+    assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= set(services)
+
+
 def test_busy_satellites_are_spared(triton: Triton) -> None:
     calls = [triton.infer("mine.tiles", "long.npy", "callback") for _ in RING]
     answers = [triton.wait(call) for call in calls]
@@ -424,7 +436,7 @@ def test_a_thousand_calls_at_once_are_answered_once_or_refused_in_bounded_memory
     ends = [event["request"] for event in events(constellation, "answered")[answered:]]
     assert len(ends) == len(set(ends)) == codes["OK"]
     in_and_out = values.nbytes + scaled.nbytes + shifted.nbytes
-    bound = before + (MAX_REQUESTS + REFUSING_THREADS) * COPIES * in_and_out
+    bound = before + (MAX_REQUESTS + REFUSING_THREADS + MAX_STREAMS) * COPIES * in_and_out
     assert bound < before + CROWD * in_and_out, "a bound that all calls at once would break"
     assert memory_bytes(pid, "VmHWM") < bound
     assert ground_pid(constellation) == pid and alive(pid)

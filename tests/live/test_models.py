@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from perigrid.errors import CorruptFile, MissingFile, ModelError
+from perigrid.live import models as models_module
 from perigrid.live.models import STANDARD_BANDS, ModelStore, default_cache, locate_in_package, shipped_folder
 from perigrid.live.pipeline import Session, load_model
 
@@ -55,14 +56,16 @@ def shelf(tmp_path, monkeypatch):
 
 def test_the_manifest_that_ships_is_whole():
     shipped = ModelStore()
-    assert set(shipped.names()) >= {"cloudmask", "cloudmask-4b", "tinycloud"}
+    load_only = {"squeezenet", "densenet121", "resnet50", "vgg19"}
+    assert set(shipped.names()) == {"cloudmask", "cloudmask-4b", "tinycloud", "vad", "filetype"} | load_only
     for name in shipped.names():
         entry = shipped.entry(name)
         assert entry.name == name
         assert len(entry.sha256) == 64
         assert entry.licence
         assert entry.bands == STANDARD_BANDS[: len(entry.bands)]
-        assert entry.mask is not None
+        assert (entry.mask is None) == (not entry.bands)
+        assert entry.source.startswith("https://") or not entry.package
         if entry.normalisation is not None:
             assert len(entry.normalisation.mean) == len(entry.normalisation.std) == len(entry.bands)
             assert entry.normalisation.source
@@ -109,8 +112,14 @@ def test_a_file_beside_the_manifest_is_checked(tmp_path):
 
 
 def test_a_package_that_is_missing_is_named_with_the_remedy(tmp_path):
-    with pytest.raises(MissingFile, match=r"pip install 'perigrid\[eo\]'"):
+    with pytest.raises(MissingFile, match=r"pip install --no-deps perigrid-probe-weights==1\.0"):
         store(tmp_path, IN_PACKAGE).resolve("probe")
+
+
+def test_a_package_of_an_extra_is_named_with_that(monkeypatch):
+    monkeypatch.setattr(models_module, "locate_in_package", lambda package, file: None)
+    with pytest.raises(MissingFile, match=r"pip install 'perigrid\[eo\]', or pip install --no-deps ukis-csmask==1"):
+        ModelStore().resolve("cloudmask")
 
 
 def test_a_wheel_is_fetched_once_and_its_file_kept(tmp_path, shelf):

@@ -12,8 +12,9 @@ from perigrid.job.spec import Capture, Shard
 from perigrid.live import gateway as gateway_module
 from perigrid.live.blobs import held
 from perigrid.live.forms import Served, forms_of
-from perigrid.live.gateway import DEFAULT_PRIORITY, HeldBytes, _input_of, _priority
+from perigrid.live.gateway import HeldBytes, _input_of, _priority
 from perigrid.live.models import ModelEntry, ModelStore, Tensor
+from perigrid.live.serving.parameters import DEFAULT_PRIORITY
 from perigrid.live.tasks import items_of, mask_bytes, request_task, response_bytes, scene_task, stack_task
 from perigrid.node.actions import Infer
 from perigrid.node.blobs import Piece, whole

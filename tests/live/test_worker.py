@@ -20,6 +20,9 @@ from perigrid.live import worker as worker_module
 from perigrid.live.forms import MAX_BATCH
 from perigrid.live.models import ModelStore
 from perigrid.live.pipeline import LoadedModel, load_model
+from perigrid.live.serving.limits import Limits
+from perigrid.live.serving.line import Patient
+from perigrid.live.serving.service import EXTENSIONS
 from perigrid.live.worker import OpenGate, Worker, serve
 from perigrid.wire.generated import open_inference_pb2 as protocol
 from perigrid.wire.generated import open_inference_pb2_grpc as protocol_grpc
@@ -105,7 +108,7 @@ def address(tmp_path_factory, loaded, flash, gate):
 
 @pytest.fixture(scope="module")
 def channel(address):
-    limit = worker_module.MAX_MESSAGE_BYTES
+    limit = Limits().max_message_bytes
     options = [("grpc.max_send_message_length", limit), ("grpc.max_receive_message_length", limit)]
     with grpc.insecure_channel(address, options) as channel:
         yield channel
@@ -427,14 +430,14 @@ def test_a_model_that_depends_on_its_batch_runs_one_at_a_time(loaded, tmp_path):
     request = bare_request(np.stack([SMALL] * 2))
     request.model_name = "own"
     with pytest.raises(worker_module.DataError, match="send 1 a request"):
-        worker.infer(request, lambda: True)
+        worker.infer(request, Patient())
     request.inputs[0].shape[0] = 1
     request.raw_input_contents[0] = SMALL.tobytes()
-    assert len(worker.infer(request, lambda: True).outputs) == 1
+    assert len(worker.infer(request, Patient()).outputs) == 1
 
 
 def test_messages_up_to_the_bound_pass_and_larger_ones_do_not(stub, channel):
-    size = worker_module.MAX_MESSAGE_BYTES
+    size = Limits().max_message_bytes
     refused(
         INVALID,
         "takes",
@@ -448,7 +451,7 @@ def test_messages_up_to_the_bound_pass_and_larger_ones_do_not(stub, channel):
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_the_gate_hears_when_an_answer_is_due(stub, gate, capture):
+def test_the_gate_hears_when_an_answer_is_due(stub, gate, capture, loaded):
     gate.taken.clear()
     gate.given_back = 0
     request = mask_request(capture)
@@ -458,6 +461,10 @@ def test_the_gate_hears_when_an_answer_is_due(stub, gate, capture):
     assert 1 <= len(gate.taken) == gate.given_back <= len(WINDOWS)
     infer(stub, mask_request(capture, AT_ZERO))
     assert gate.taken[-1] == math.inf
+    clocked = CountingGate()
+    with_clock = Worker("sat-01", {"tinycloud": loaded}, None, clocked, now_s=lambda: 7.25)
+    with_clock.infer(mask_request(capture, AT_ZERO), Patient())
+    assert clocked.taken == [7.25], "due when it came"
     request.parameters["due_s"].double_param = math.nan
     refused(INVALID, "NaN", infer, stub, request)
     request.parameters["due_s"].string_param = "soon"
@@ -467,7 +474,7 @@ def test_the_gate_hears_when_an_answer_is_due(stub, gate, capture):
 def test_a_long_hold_is_lent_on_between_tiles(loaded, capture, monkeypatch):
     gate = CountingGate()
     monkeypatch.setattr(worker_module, "QUANTUM_S", -1.0)
-    Worker("sat-01", {"tinycloud": loaded}, None, gate).infer(mask_request(capture), lambda: True)
+    Worker("sat-01", {"tinycloud": loaded}, None, gate).infer(mask_request(capture), Patient())
     assert len(gate.taken) == gate.given_back == len(WINDOWS)
 
 
@@ -484,8 +491,13 @@ def test_what_nobody_waits_for_stops_between_tiles(loaded, capture):
                 return session.run(values)
 
         worker = Worker("sat-01", {"tinycloud": LoadedModel(loaded.entry, Watched())}, None, gate)
+
+        class Leaving(Patient):
+            def is_alive(self, runs=runs, tiles=tiles):
+                return len(runs) < tiles
+
         with pytest.raises(LinkBroken):
-            worker.infer(mask_request(capture), lambda runs=runs, tiles=tiles: len(runs) < tiles)
+            worker.infer(mask_request(capture), Leaving())
         assert len(runs) == tiles
         assert len(gate.taken) == gate.given_back
 
@@ -515,7 +527,7 @@ def test_server_and_models_describe_themselves(stub, channel):
     assert stub.ServerLive(protocol.ServerLiveRequest()).live
     assert stub.ServerReady(protocol.ServerReadyRequest()).ready
     metadata = stub.ServerMetadata(protocol.ServerMetadataRequest())
-    assert (metadata.name, list(metadata.extensions)) == ("sat-01", ["system_shared_memory"])
+    assert (metadata.name, list(metadata.extensions)) == ("sat-01", list(EXTENSIONS))
     masks = stub.ModelMetadata(protocol.ModelMetadataRequest(name="tinycloud.mask"))
     assert [(t.name, t.datatype, list(t.shape)) for t in (*masks.inputs, *masks.outputs)] == [
         ("capture", "FP32", [-1, -1, -1]),
@@ -559,18 +571,3 @@ def tritonclient_python():
             pytest.skip(f"tritonclient cannot be installed here: {error}")
         (folder / ".installed").touch()
     return python
-
-
-@pytest.mark.live
-def test_an_unmodified_tritonclient_works(tmp_path, address, stub, bare, capture, expected, tritonclient_python):
-    tile = np.ascontiguousarray(capture[None, :4, :TILE, :TILE])
-    scores = bare.run(None, {"input": tile})[0]
-    arrays = {"tile": tile, "scores": scores, "capture": capture, "windows": WINDOWS, "mask": expected}
-    for name, array in arrays.items():
-        np.save(tmp_path / f"{name}.npy", array)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    probe = Path(__file__).with_name("tritonclient_probe.py")
-    command = [str(tritonclient_python), str(probe), address, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-    assert ended.returncode == 0, ended.stderr
-    assert "all checks held" in ended.stdout

@@ -11,7 +11,6 @@ it up. Ways are "sync", "callback" (the synchronous client's own concurrency) an
 
 import asyncio
 import hashlib
-import inspect
 import json
 import sys
 import traceback
@@ -22,58 +21,40 @@ import numpy as np
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
+from tritonclient_table import (
+    Arrays,
+    Asker,
+    check_models,
+    check_no_device,
+    check_server,
+    check_statistics,
+    check_stream,
+    tensor,
+)
 
-Arrays = dict[str, np.ndarray]
 STAGES = ("uplink_s", "lasers_s", "queue_s", "inference_s", "downlink_s", "waiting_s")
 RATE, SERVICE_S = 0.25, 0.02
 """The constellation's clock, and what an item takes in orbit."""
 
-DTYPES = {"float32": "FP32", "float64": "FP64", "int32": "INT32"}
-
-
-def tensor(name: str, array: np.ndarray) -> triton.InferInput:
-    """An input with its bytes in the message."""
-    made = triton.InferInput(name, list(array.shape), DTYPES[str(array.dtype)])
-    made.set_data_from_numpy(array)
-    return made
-
-
-class Asker:
-    """Asks either client in the same way: what can be awaited is awaited."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    async def __call__(self, method: str, *arguments: Any, **named: Any) -> Any:
-        found = getattr(self._client, method)(*arguments, **named)
-        return await found if inspect.isawaitable(found) else found
-
-    async def expect(self, code: str, method: str, *arguments: Any, **named: Any) -> str:
-        """The call must end with this status code; what the server says."""
-        try:
-            await self(method, *arguments, **named)
-        except InferenceServerException as error:
-            assert error.status() == f"StatusCode.{code}", f"{error.status()} instead of {code}: {error}"
-            return str(error.message())
-        raise AssertionError(f"no error instead of {code} from {method} {arguments} {named}")
-
 
 async def check_metadata(ask: Asker) -> None:
-    """Live, ready, metadata."""
-    assert await ask("is_server_live")
-    assert await ask("is_server_ready")
-    for model, ready in (("tinycloud", True), ("mine", True), ("mine.tiles", True), ("nothing", False)):
+    """What is said of models of the user's own."""
+    for model, ready in (("mine", True), ("mine.tiles", True)):
         assert await ask("is_model_ready", model) is ready
-    assert await ask("is_model_ready", "tinycloud.mask", "1")
-    assert not await ask("is_model_ready", "tinycloud", "2")
-    assert (await ask("get_server_metadata")).name == "perigrid gateway"
-    metadata = await ask("get_model_metadata", "tinycloud")
-    assert [(i.name, i.datatype, list(i.shape)) for i in metadata.inputs] == [("input", "FP32", [-1, 4, 256, 256])]
-    assert [(o.name, o.datatype, list(o.shape)) for o in metadata.outputs] == [("output", "FP32", [-1, 3, 256, 256])]
-    masks = await ask("get_model_metadata", "tinycloud.mask")
-    assert [i.name for i in masks.inputs] == ["capture", "windows"]
     own = await ask("get_model_metadata", "mine.tiles")
     assert [(i.name, list(i.shape)) for i in own.inputs] == [("tiles", [-1, -1])]
+    index = await ask("get_model_repository_index")
+    assert {"mine", "mine.tiles", "tinycloud.mask"} <= {m.name for m in index.models if m.state == "READY"}
+
+
+async def check_what_is_not_in_orbit(ask: Asker) -> None:
+    """Shared memory, loading and unloading: what would do nothing is fine, the rest says why not and what to do."""
+    assert not (await ask("get_system_shared_memory_status")).regions
+    await ask("unregister_system_shared_memory")
+    assert "orbit" in await ask.expect("UNIMPLEMENTED", "register_system_shared_memory", "given", "given", 8)
+    await ask("load_model", "mine")
+    assert "perigrid model push" in await ask.expect("UNIMPLEMENTED", "load_model", "nothing")
+    assert "satellite's own worker" in await ask.expect("UNIMPLEMENTED", "unload_model", "mine")
 
 
 async def check_inference(ask: Asker, arrays: Arrays) -> None:
@@ -142,9 +123,6 @@ async def check_refusals(ask: Asker, arrays: Arrays) -> None:
     whole, row = [tensor("input", tile)], [tensor("x", arrays["stack"][:1])]
     await ask.expect("NOT_FOUND", "infer", "nothing", whole)
     await ask.expect("NOT_FOUND", "infer", "tinycloud", whole, model_version="2")
-    await ask.expect("NOT_FOUND", "get_model_metadata", "nothing")
-    await ask.expect("UNIMPLEMENTED", "get_model_config", "tinycloud")
-    await ask.expect("UNIMPLEMENTED", "register_system_shared_memory", "given", "given", 8)
     outside = [tensor("capture", arrays["capture"]), tensor("windows", arrays["windows"] - 1)]
     wrong = [
         ("tinycloud", [tensor("input", np.ascontiguousarray(tile[:, :3]))], {}, "shape"),
@@ -210,8 +188,16 @@ class Probe:
     async def _check(self, way: str) -> dict[str, Any]:
         arrays = {path.stem: np.load(path) for path in self._folder.glob("*.npy")}
         ask = Asker(self._clients[way])
+        await check_server(ask, "perigrid gateway")
+        await check_models(ask)
         await check_metadata(ask)
         await check_inference(ask, arrays)
+        row = [tensor("x", arrays["stack"][:1])]
+        await check_statistics(ask, "mine", row, compute_ns=round(0.9e9 * SERVICE_S))
+        expected = {name: arrays[name] for name in ("scaled", "shifted")}
+        await check_stream(ask, "mine", arrays["stack"], expected)
+        await check_no_device(ask)
+        await check_what_is_not_in_orbit(ask)
         await check_wishes(ask, arrays)
         await check_refusals(ask, arrays)
         return {"status": "OK"}

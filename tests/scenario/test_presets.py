@@ -105,5 +105,6 @@ def test_groups_and_tables_cover_the_scenario() -> None:
         "station": "stations",
         "data": "data",
         "fault": "faults",
+        "sensor": "sensors",
     }
     assert {*SINGLE, *(plural[key] for key in GROUPS)} <= fields

@@ -20,6 +20,7 @@ from typing import Literal
 
 from perigrid.app.handles import Constellation, say_nothing
 from perigrid.app.launching import bring_up
+from perigrid.app.scenarios import with_computers
 from perigrid.app.worlds import Data, Model, Wanted, as_files, as_list, data_source, world
 from perigrid.live.launch import LaunchOptions
 from perigrid.live.rundir import RunDirectory
@@ -31,15 +32,18 @@ def launch(
     *,
     models: Model | Sequence[Model] | None = None,
     data: Data | Sequence[Data] | None = None,
-    rate: float | None = None,
+    rate: float | Literal["auto"] | None = None,
     orbit_rate: float | None = None,
     clock: Literal["dilated", "free"] | None = None,
     satellites_per_process: int = 1,
     name: str | None = None,
     root: str | Path = "runs",
     epoch: str | None = None,
+    device: str | None = None,
+    ground_device: str | None = None,
     port: int = 0,
     gateway_port: int = 0,
+    metrics_port: int | None = None,
     quiet: bool = True,
 ) -> Constellation:
     """Bring up a constellation; it dies with this process, and with the `with` block where it is used as one.
@@ -50,7 +54,8 @@ def launch(
         scenario: the name of a preset, the path of a .toml file, or a Scenario.
         models: names of models or paths of .onnx files in place of the scenario's.
         data: datasets, scenes (.npz), tiles (.npy [N, ...], folders, arrays) or DataSources in place of the scenario's.
-        rate: emulated seconds a second of the wall; by default what this machine can keep, at most 1.
+        rate: emulated seconds a second of the wall; by default what this machine can keep, at most 1. "auto": as fast
+            as it keeps up with, from moment to moment.
         orbit_rate: how many times as fast as emulated time passes the sky turns, at most 1000, in place of the
             scenario's: contacts come and go that much sooner, delays stay those of the geometry.
         clock: "free" lets inference take what it takes here: throughput, not latency.
@@ -58,8 +63,11 @@ def launch(
         name: the run's name, by default the scenario's.
         root: the folder of the runs; all that is written lies in root/name.
         epoch: another moment of sky time 0, such as "2026-01-01T00:00:00Z".
+        device: the computer on board in place of the scenario's, a profile's name such as "jetson-agx-orin".
+        ground_device: the computer on the ground, likewise.
         port: of the job service on 127.0.0.1; 0 takes a free one.
         gateway_port: of the gateway on 127.0.0.1; 0 takes a free one.
+        metrics_port: where Prometheus finds metrics on 127.0.0.1, 0 for any free one; None serves none.
         quiet: say nothing; else progress goes to stderr.
 
     Raises ScenarioError, DataError and ModelError for what cannot be, NameInUse where that run is up, MissingFile and
@@ -72,6 +80,7 @@ def launch(
         satellites_per_process=satellites_per_process,
         port=port,
         gateway_port=gateway_port,
+        metrics_port=metrics_port,
         attached=True,
     )
     options.check()
@@ -81,7 +90,8 @@ def launch(
         chosen = world(scenario, Wanted(names, sources, epoch, orbit_rate), os.environ, say)
         for change in chosen.changes:
             say(change)
-        run, _ = bring_up(chosen.scenario, Path(root), name, options, os.environ, say)
+        computed = with_computers(chosen.scenario, device, ground_device)
+        run, _ = bring_up(computed, Path(root), name, options, os.environ, say)
     return Constellation(run, owned=True, say=None if quiet else _say)
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "demo": "Twelve satellites, a cut laser and a lost satellite: see a job survive.",
     "up": "Bring up a constellation: a preset or a scenario file.",
     "run": "Run a job on the constellation and merge its result.",
+    "model": "Bring models up over the links, and see where they are.",
     "status": "What is up, what is down, and do its times count?",
     "events": "What happened in a run, as it happens or afterwards?",
     "rerun": "Repeat a run from its directory, and compare the results.",
@@ -44,7 +45,8 @@ COMMANDS = {
     "sky": "Who reaches whom, when, how fast and by which way? Needs nothing that is up.",
     "doctor": "Does this machine have what perigrid needs?",
     "completion": "Print what makes bash, zsh or fish complete perigrid's words.",
-    "bench": "Measure links or efficiency on this machine.",
+    "sim": "What would requests take? The same machines in virtual time, hours in seconds.",
+    "bench": "Measure latency in orbit; links, efficiency and the sky on this machine.",
 }
 """Each command with what it does, in the order of --help; its module in app/commands/ has the same name."""
 

@@ -245,7 +245,8 @@ def for_scene(scenario: Scenario) -> Scenario:
 
 def demo_rate(scenario: Scenario) -> float:
     """The scenario's rate, or less where this machine has too few cores for it."""
-    wanted = scenario.clock.rate or 1.0
+    rate = scenario.clock.rate
+    wanted = rate if isinstance(rate, float | int) else 1.0
     return min(wanted, DESK_SHARE * cores() / scenario.satellite_count)
 
 

@@ -25,6 +25,7 @@ PACKAGES = {
     "click": "click",
     "grpcio": "grpc",
     "grpcio-health-checking": "grpc_health.v1.health",
+    "grpcio-reflection": "grpc_reflection.v1alpha.reflection",
     "msgspec": "msgspec",
     "numpy": "numpy",
     "onnxruntime": "onnxruntime",

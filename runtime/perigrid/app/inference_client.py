@@ -22,6 +22,8 @@ from perigrid.errors import DataError, EnvironmentProblem, LinkBroken, ModelErro
 from perigrid.live.clients import CHANNEL_OPTIONS
 from perigrid.live.models import Tensor
 from perigrid.live.pipeline import DTYPES
+from perigrid.live.serving import texts
+from perigrid.live.shared_regions import raw_bytes
 from perigrid.units import MIB
 from perigrid.wire.generated import open_inference_pb2 as protocol
 from perigrid.wire.generated import open_inference_pb2_grpc as protocol_grpc
@@ -128,14 +130,15 @@ class InferenceClient:
     ) -> Inference:
         """Run a model on arrays by the names of its inputs, a batch first; at most `timeout_s` seconds of the wall.
 
-        `parameters` go with the request as they are. Arrays are sent in the type that they have.
+        `parameters` go with the request as they are. Arrays are sent in the type that they have, str as text.
         """
         request = protocol.ModelInferRequest(model_name=model)
         for name, value in inputs.items():
             array = np.asarray(value)
             datatype = _datatype(array, name)
             request.inputs.add(name=name, datatype=datatype, shape=array.shape)
-            request.raw_input_contents.append(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+            little = array if array.dtype == np.object_ else array.astype(array.dtype.newbyteorder("<"), copy=False)
+            request.raw_input_contents.append(bytes(raw_bytes(datatype, little)))
         for name, parameter in (parameters or {}).items():
             _set(request.parameters[name], parameter)
         if request.ByteSize() > MAX_MESSAGE_BYTES:
@@ -163,10 +166,12 @@ class InferenceClient:
 
 
 def _datatype(array: NDArray[Any], name: str) -> str:
+    if array.dtype.kind in "UO" and all(isinstance(value, str) for value in array.flat):
+        return texts.DATATYPE
     for datatype, dtype in DTYPES.items():
         if array.dtype.newbyteorder("=") == np.dtype(dtype):
             return datatype
-    raise DataError(f"input {name!r} is of {array.dtype}, which is not served; send numbers or booleans.")
+    raise DataError(f"input {name!r} is of {array.dtype}, which is not served; send numbers, booleans or text.")
 
 
 def _set(place: Any, value: Parameter) -> None:

@@ -35,6 +35,7 @@ from perigrid.live.clients import (
 from perigrid.live.config import RunConfig, read_config
 from perigrid.live.eventlog import append_event
 from perigrid.live.models import STANDARD_BANDS, ModelEntry
+from perigrid.live.modelstore import GROUND_FOLDER, GroundModels
 from perigrid.live.rundir import RunDirectory
 from perigrid.node.records import JobEnded
 from perigrid.node.replies import Admitted
@@ -97,7 +98,9 @@ def complete(wish: Mapping[str, Any], run: RunDirectory) -> JobSpec:
     """
     given = {key: value for key, value in wish.items() if value is not None}
     config = read_config(run.path)
-    catalogue, models = config.catalogue, {file.entry.name: file.entry for file in config.models}
+    catalogue, preloaded = config.catalogue, {file.entry.name: file.entry for file in config.models}
+    pushed = {file.entry.name: file.entry for file in GroundModels(run.path / GROUND_FOLDER).files()}
+    models = {**pushed, **preloaded}
     if not catalogue.captures:
         raise DataError(
             "this constellation holds no data: name some with --data (in Python data=), or add a [[data]] table to its "
@@ -106,7 +109,7 @@ def complete(wish: Mapping[str, Any], run: RunDirectory) -> JobSpec:
     dataset = given.setdefault("dataset", catalogue.captures[0].dataset)
     capture = catalogue.of(dataset)[0]
     if "model" not in given:
-        fitting = [name for name, entry in models.items() if misfit(entry, capture) is None]
+        fitting = [name for name, entry in preloaded.items() if misfit(entry, capture) is None]
         if not fitting:
             reasons = " ".join(str(misfit(entry, capture)) for entry in models.values())
             raise ModelError(f"none of this constellation's models fits {dataset}: {reasons}")
@@ -151,6 +154,17 @@ def _misfit_of_tiles(entry: ModelEntry, capture: Capture) -> str | None:
     if len(entry.inputs) != 1:
         names = ", ".join(tensor.name for tensor in entry.inputs)
         return f"model {entry.name} has the inputs {names}, and a tile is one: choose a model with one input."
+    texts = [output.name for output in entry.outputs if output.dtype == "BYTES"]
+    if texts:
+        return (
+            f"model {entry.name} gives text ({', '.join(texts)}), which a job's results do not hold: ask it through "
+            "the gateway."
+        )
+    if not entry.batch_invariant and entry.canonical_batch != 1:
+        return (
+            f"model {entry.name} runs in batches of {entry.canonical_batch} only, and a job computes its tiles one by "
+            "one: ask it through the gateway."
+        )
     tensor = entry.inputs[0]
     if tensor.dtype != capture.dtype:
         return (

@@ -10,16 +10,22 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from perigrid.app.models import pushed_name
 from perigrid.app.scenarios import model_store
 from perigrid.app.worlds import data_source
 from perigrid.live.cargo import is_on_board, model_on_board, stow
 from perigrid.live.clients import SupervisorClient
-from perigrid.live.config import read_config
+from perigrid.live.config import RunConfig, read_config
 from perigrid.live.rundir import RunDirectory
 from perigrid.live.scenes import SceneSearch
 from perigrid.live.service_times import check_device
 from perigrid.mesh.topology import Mesh
 from perigrid.scenario.model import DataSource
+
+
+def _known_model(run: RunDirectory, config: RunConfig, wanted: str) -> str | None:
+    """What a model is called that is on board, or was pushed."""
+    return pushed_name(run, config, wanted) or model_on_board(config, wanted)
 
 
 def ensure(
@@ -33,7 +39,7 @@ def ensure(
     config = read_config(run.path)
     models: list[str] = []
     sources: list[DataSource] = []
-    model_name = None if model is None else model_on_board(config, str(model))
+    model_name = None if model is None else _known_model(run, config, str(model))
     if model is not None and model_name is None:
         models.append(str(model))
     source = data if data is None or isinstance(data, DataSource) else data_source(data, os.environ)

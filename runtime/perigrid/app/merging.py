@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perigrid.errors import ProtocolError
+from perigrid.errors import DataError, ProtocolError
 from perigrid.job.masks import PIXELS_PER_BYTE, unpack
 from perigrid.job.reduce import NAMED_TILES_MAX, VoteReducer
 from perigrid.job.spec import Capture
@@ -203,8 +203,12 @@ def read_tensors(result: bytes, where: str) -> dict[str, tuple[str, NDArray[Any]
 
 
 def tensors_of(response: Any, where: str) -> dict[str, tuple[str, NDArray[Any]]]:
-    """Datatype and array of each output of a ModelInferResponse with raw contents; ProtocolError naming `where`."""
+    """Datatype and array of each output of a ModelInferResponse with raw contents; ProtocolError naming `where`.
+
+    Text is an array of objects.
+    """
     from perigrid.live.pipeline import DTYPES
+    from perigrid.live.serving import texts
 
     if len(response.outputs) != len(response.raw_output_contents):
         raise ProtocolError(
@@ -214,6 +218,13 @@ def tensors_of(response: Any, where: str) -> dict[str, tuple[str, NDArray[Any]]]
     tensors = {}
     for described, content in zip(response.outputs, response.raw_output_contents, strict=True):
         shape = tuple(described.shape)
+        if described.datatype == texts.DATATYPE and min(shape, default=0) >= 0:
+            try:
+                strings = texts.decode(content, math.prod(shape), f"{where}: output {described.name!r}")
+            except DataError as error:
+                raise ProtocolError(f"as {texts.DATATYPE}, {error}") from error
+            tensors[described.name] = (described.datatype, strings.reshape(shape))
+            continue
         dtype = DTYPES.get(described.datatype)
         if dtype is None or len(content) != math.prod(shape) * np.dtype(dtype).itemsize or min(shape, default=0) < 0:
             raise ProtocolError(

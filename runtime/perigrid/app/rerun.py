@@ -39,6 +39,7 @@ from perigrid.live.clock import ClockPage
 from perigrid.live.config import InputFile, ModelFile, RunConfig, read_config
 from perigrid.live.launch import LaunchOptions, down
 from perigrid.live.models import ModelStore, file_sha256
+from perigrid.live.modelstore import GROUND_FOLDER, GroundModels
 from perigrid.live.rundir import MAX_NAME_LENGTH, RunDirectory
 from perigrid.live.scenes import SceneSearch, load_scene
 from perigrid.report.outcome import turning_sky
@@ -51,7 +52,7 @@ MAX_LEAD_S = 120.0
 """Longest that the first job waits, seconds of the wall, for the sky time of its original. Where the scenario has
 faults of its own it waits as long as it takes: they come at their sky times, and are to meet the same work."""
 
-LOOK_S = 0.05
+LOOK_S, LEAST_LOOK_S = 0.05, 0.001
 """Longest sleep while a time or a job's end is waited for, seconds of the wall."""
 
 LINES_A_JOB = 10
@@ -135,7 +136,7 @@ def rerun(
     for line in change_lines(changes):
         say(line)
     options = LaunchOptions(
-        rate=found.config.rate,
+        rate="auto" if found.config.governed else found.config.rate,
         mode="free" if found.config.free else "dilated",
         satellites_per_process=found.config.satellites_per_process,
         attached=not keep,
@@ -190,7 +191,7 @@ def restored(original: Original, environment: Mapping[str, str]) -> tuple[Scenar
     if digest != recorded:
         path = str(original.run.path)
         changes.append(Change(kind="scenario", name=config.scenario.name, then=recorded, now=digest, path=path))
-    models = tuple(inputs.model_word(file) for file in config.models)
+    models = (*(inputs.model_word(file) for file in config.models), *inputs.pushed_words())
     data = tuple(inputs.data_word(source) for source in (*config.scenario.data, *config.loaded))
     return msgspec.structs.replace(config.scenario, models=models, data=data), changes
 
@@ -225,6 +226,12 @@ class _Inputs:
         """What a model is named by for the new run: its name, or the path of the copy."""
         known = self._files["model", file.entry.name]
         return str(self._copy_of(known)) if self._is_own(known) else known.name
+
+    def pushed_words(self) -> Iterator[str]:
+        """What models are named by that crossed links then; now they are preloaded."""
+        ground = GroundModels(self._folder.parent / GROUND_FOLDER)
+        for file in ground.files():
+            yield file.entry.name if self._store.knows(file.entry.name) else str(ground.named(file.entry))
 
     def data_word(self, source: DataSource) -> DataSource:
         """A data source for the new run: the same, but a file's is the copy."""
@@ -319,7 +326,8 @@ class Repeating:
             if not self._left:
                 return False
             due_s = self._clock.reading().wall_at(sky_s)
-            time.sleep(max(0.0, min(LOOK_S, due_s - time.monotonic())))
+            # Where time stands before it, the moment that was reckoned has passed.
+            time.sleep(max(LEAST_LOOK_S, min(LOOK_S, due_s - time.monotonic())))
         return True
 
     def _look(self) -> None:
@@ -436,6 +444,9 @@ def _notes(original: Original, repeating: Repeating) -> Iterator[str]:
     later = [name for name in (*config.model_names, *(source.name for source in config.loaded)) if name not in start]
     if later:
         yield f"on board from the start now, and brought while it was up then: {', '.join(later)}"
+    pushed = [file.entry.name for file in GroundModels(original.run.path / GROUND_FOLDER).files()]
+    if pushed:
+        yield f"on board from the start now, and pushed over the links then: {', '.join(pushed)}"
     if past.requests:
         yield f"{count(past.requests, 'request')} through the gateway not repeated"
     if not past.is_whole:

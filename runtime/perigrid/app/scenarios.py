@@ -31,6 +31,7 @@ from perigrid.scenario.presets import (
     Presets,
     parse_presets,
     preset_scenario,
+    with_device,
 )
 from perigrid.scenario.whole import check_epoch
 
@@ -162,6 +163,16 @@ def at_epoch(scenario: Scenario, epoch: str) -> Scenario:
     moved = msgspec.structs.replace(scenario, epoch=utc(epoch, "--epoch"), provenance=provenance)
     check_epoch(moved, "--epoch")
     return moved
+
+
+def with_computers(scenario: Scenario, device: str | None, ground_device: str | None) -> Scenario:
+    """The scenario with these profiles' computers on board and on the ground, None for its own; ScenarioError for an
+    unknown one, and for one that states no time of one of the scenario's models.
+    """
+    for key, name in (("device", device), ("ground_device", ground_device)):
+        if name is not None:
+            scenario = with_device(scenario, name, shipped_presets(), f"--{key.replace('_', '-')}", key)
+    return scenario
 
 
 def utc_at(epoch: datetime, sky_s: float) -> str:

@@ -12,7 +12,6 @@ be late there, and counted.
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from perigrid.live.eventlog import EventLog
 from perigrid.live.lateness import LatenessMeter
 from perigrid.live.loop import Loop
 from perigrid.mesh.channel import MAX_QUEUED_FRAMES, Channel, Departure, loss_seed, lost
+from perigrid.mesh.equipment import processing_s
 from perigrid.mesh.outages import Outages
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.topology import Link
@@ -85,6 +85,18 @@ class BusCounts:
     lost: int = 0
     bad: int = 0
     dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one direction of a link has carried, and what waits for it."""
+
+    sender: str
+    receiver: str
+    kind: str
+    size_bytes: int
+    frames: int
+    queued_frames: int
 
 
 @dataclass(slots=True)
@@ -178,6 +190,21 @@ class Bus:
                 self.counts.dropped += len(stuck)
                 stuck.clear()
 
+    def loads(self) -> list[Load]:
+        """What each direction that starts here has carried; may be asked from any thread."""
+        names = self._plan.mesh.names
+        return [
+            Load(
+                names[sender],
+                names[link.other(sender)],
+                link.kind.name.lower(),
+                direction.size_bytes,
+                direction.sequence,
+                direction.channel.queued_frames,
+            )
+            for (link, sender), direction in list(self._directions.items())
+        ]
+
     def note_traffic(self) -> None:
         """Write into the event log what each direction has carried since this process began, where that has changed."""
         self._traffic_due = False
@@ -201,7 +228,7 @@ class Bus:
     def _note_traffic_soon(self) -> None:
         if not self._traffic_due:
             self._traffic_due = True
-            reading, wall_s = self._loop.clock.reading(), time.monotonic()
+            wall_s, reading = self._loop.clock.look()
             due_s = reading.emulated_at(wall_s) + TRAFFIC_LOOK_WALL_S * reading.rate_at(wall_s)
             self._loop.at(due_s, self.note_traffic, lazy=True)
 
@@ -215,14 +242,16 @@ class Bus:
         direction = self._directions.get((link, sender))
         if direction is None:
             channel = Channel(
-                lambda t: self._plan.line_rate_bps(link, sender, t), lambda t: self._plan.state(link, t).delay_s
+                lambda t: self._plan.line_rate_bps(link, sender, t),
+                lambda t: self._plan.state(link, t).delay_s,
+                processing_s(self._config.scenario, self._plan.mesh, link, sender),
             )
             direction = _Direction(channel, loss_seed(self._config.seed, link, sender))
             self._directions[link, sender] = direction
         return direction
 
     def _pump(self, link: Link, sender: NodeId, direction: _Direction) -> None:
-        reading, wall_s = self._loop.clock.reading(), time.monotonic()
+        wall_s, reading = self._loop.clock.look()
         ahead_s = LOOKAHEAD_WALL_S * reading.rate_at(wall_s)
         for departure in direction.channel.pump(reading.emulated_at(wall_s), ahead_s):
             self._depart(link, sender, direction, departure)
@@ -253,7 +282,15 @@ class Bus:
         if not self.overlay.carries(sender, receiver, departure.start_s):
             self.counts.dropped += 1
             return
-        stamp = Stamp(link, sender, departure.start_s, departure.due_s, direction.sequence)
+        stamp = Stamp(
+            link,
+            sender,
+            departure.start_s,
+            departure.due_s,
+            direction.sequence,
+            departure.end_s,
+            departure.processing_s,
+        )
         payload = view_of(frame.payload) if frame.payload is not None else memoryview(b"")
         parts: list[bytes | memoryview] = [encode(frame, stamp, payload)]
         if payload:
@@ -274,6 +311,8 @@ class Bus:
             self._push_to(host).send_multipart(parts, zmq.NOBLOCK, copy=copy)
         except zmq.Again:
             return False
+        if self._loop.marks is not None:
+            self._loop.marks.sent(host)
         return True
 
     def _push_to(self, host: str) -> zmq.Socket[bytes]:
@@ -305,6 +344,8 @@ class Bus:
                 parts = self._pull.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            if self._loop.marks is not None:
+                self._loop.marks.taken()
             try:
                 self._take(parts)
             except ProtocolError:
@@ -336,6 +377,10 @@ class Bus:
             raise ProtocolError(f"a frame from node {frame.source} to {frame.destination}: there are {nodes}")
         if stamp.link not in self._plan.links_of(stamp.from_node):
             raise ProtocolError(f"a frame over {tuple(stamp.link)}, which is no link of this mesh")
+        stages = getattr(frame.body, "stages", None)
+        for leg in (*frame.trail, *(stages.up if stages is not None else ())):
+            if leg.link not in self._plan.links_of(leg.sender):
+                raise ProtocolError(f"a frame that came over {tuple(leg.link)}, which is no link of this mesh")
         if stamp.sent_s > self._loop.clock.now_s() + MAX_AHEAD_S or stamp.due_s - stamp.sent_s > MAX_FLIGHT_S:
             raise ProtocolError(f"a frame that left at {stamp.sent_s} s and is due at {stamp.due_s} s")
 
@@ -347,8 +392,9 @@ class Bus:
         return self.overlay.carries(stamp.from_node, receiver, stamp.sent_s)
 
     def _release(self, receiver: NodeId, stamp: Stamp, frame: Frame) -> None:
-        reading, wall_s = self._loop.clock.reading(), time.monotonic()
-        now_s, rate = reading.emulated_at(wall_s), reading.rate_at(wall_s)
+        wall_s, reading = self._loop.clock.look()
+        # Where time stands, what counts is the rate at which it goes on.
+        now_s, rate = reading.emulated_at(wall_s), reading.rate_at(wall_s) or reading.next.rate
         if not isinstance(frame.body, CustodyAck) and self._meter.frame(now_s - stamp.due_s, rate):
             fields: dict[str, str | int | float] = {
                 "late_s": round(now_s - stamp.due_s, 6),

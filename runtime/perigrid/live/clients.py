@@ -47,6 +47,7 @@ from perigrid.wire.generated import control_pb2, control_pb2_grpc, jobs_pb2, job
 CALL_TIMEOUT_S = 35.0
 """Longest wait for one answer of the job service, seconds; the service itself gives up a little earlier."""
 
+SKIP_LIMIT_S = 3600.0
 CONTROL_TIMEOUT_S = 80.0
 """Longest wait for one answer of the supervisor, seconds: a reboot waits for the satellite's worker."""
 
@@ -414,6 +415,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     satellites_lost: tuple[str, ...]
     valid_for_latency: bool | None
     lateness: LatenessStatus
+    governed: bool = False
     bytes_over_lasers: int
     bytes_over_ground_links: int = 0
     bytes_of_replicas: int = 0
@@ -464,6 +466,14 @@ class SupervisorClient:
     def probe(self, request: control_pb2.ProbeRequest) -> str:
         """Send probes from one node to another, for measurements of links."""
         return self._said(self._stub.Probe, request)
+
+    def expose(self, request: control_pb2.ExposeRequest) -> str:
+        """Let a satellite's sensor take frames, for measurements."""
+        return self._said(self._stub.Expose, request)
+
+    def skip(self, until_sky_s: float) -> str:
+        """Let emulated time pass as fast as this machine can until then."""
+        return self._said(self._stub.Skip, control_pb2.SkipRequest(until_sky_s=until_sky_s), SKIP_LIMIT_S)
 
     def load(self, cargo: Cargo) -> str:
         """Put models and data on board whose files lie in the run directory (live/cargo.py)."""

@@ -71,8 +71,10 @@ class Cargo(msgspec.Struct, frozen=True, kw_only=True):
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration of a run.
 
-    `rate` and `free` are the clock's; `preloaded` lists what was put in place instead of crossing a link; `seed`
-    decides which frames are lost; `loaded` are the data sources that came on board while the run was up.
+    `rate` and `free` are the clock's, which never passes faster than `rate`, and where it is `governed` as fast as this
+    machine keeps up with; metrics are served where `metrics_port` is not None; `preloaded` lists what was put in place
+    instead of crossing a link; `seed` decides which frames are lost; `loaded` are the data sources that came on board
+    while the run was up.
     """
 
     version: int
@@ -92,6 +94,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     preloaded: tuple[str, ...]
     inputs: tuple[InputFile, ...] = ()
     loaded: tuple[DataSource, ...] = ()
+    governed: bool = False
+    metrics_port: int | None = None
 
     @property
     def model_names(self) -> tuple[str, ...]:

@@ -312,6 +312,11 @@ class Constellation:
         host = self.config.host_of()[self.mesh.id_of(request.source)]
         self._stub(host).Probe(request, timeout=CALL_LIMIT_S)
 
+    def expose(self, request: Any) -> None:
+        """Let a satellite's sensor take frames."""
+        host = self.config.host_of()[self.mesh.id_of(request.satellite)]
+        self._stub(host).Expose(request, timeout=CALL_LIMIT_S)
+
     def _ask_all(self, ask: Callable[[Any], Any]) -> list[Any]:
         hosts = [p.name for p in self.processes.values() if p.ready and not p.name.startswith(PAYLOAD_PREFIX)]
         answers = []

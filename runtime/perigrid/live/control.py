@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import grpc
+import msgspec
 
 from perigrid.errors import PerigridError
 from perigrid.live.host import Host
 from perigrid.node.satellite import Satellite
 from perigrid.node.terminals import Overlay
+from perigrid.scenario.model import Sensor
 from perigrid.units import NodeId
 from perigrid.wire.generated import control_pb2 as protocol
 from perigrid.wire.generated import control_pb2_grpc as protocol_grpc
@@ -65,6 +67,19 @@ class HostControl(protocol_grpc.HostControlServicer):
             context,
             lambda: self._host.probe(source, destination, times_s, request.payload_bytes, request.bulk),
         )
+
+    def Expose(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Let a satellite's sensor take frames."""
+        host = self._host
+        sensor = msgspec.json.decode(request.sensor_json, type=Sensor)
+        node, times_s = host.mesh.id_of(request.satellite), list(request.times_s)[:MAX_PROBES]
+        deadline_s = float("inf") if sensor.deadline_s is None else sensor.deadline_s
+
+        def expose() -> None:
+            for place, taken_s in enumerate(times_s):
+                host.cameras.take(sensor, node, request.number + place, taken_s, deadline_s, not request.untraced)
+
+        return self._in_loop(context, expose)
 
     def Load(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """More is on board: serve it, then tell the nodes; and once all know of it, send copies."""

@@ -43,6 +43,11 @@ class CoreServer:
         self._selector.register(self._listener, selectors.EVENT_READ)
         threading.Thread(target=self._run, name="cores", daemon=True).start()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a token."""
+        return len(self._waiting)
+
     def _run(self) -> None:
         while True:
             for key, _ in self._selector.select():

@@ -22,6 +22,7 @@ import grpc
 from perigrid.errors import Bug, LinkBroken, PerigridError, UsageError
 from perigrid.job.spec import Capture, Catalogue, plain_model
 from perigrid.live.blobs import HeldBlob, held
+from perigrid.live.cameras import tiles_kept
 from perigrid.live.flash import Flash
 from perigrid.live.lateness import LatenessMeter
 from perigrid.live.loop import Loop
@@ -36,6 +37,7 @@ CALL_LIMIT_S = 3600.0
 """A bound on one call; the payload ends itself much sooner when a model hangs."""
 
 LOAD_LIMIT_S = 120.0
+LOAD_TRIES = 3
 READY_CALL_LIMIT_S = 1.0
 READY_RETRY_S = 0.1
 
@@ -122,7 +124,8 @@ class Device:
     def infer(self, action: Infer, feed: Feed) -> None:
         """Run a task; `feed` gets its end."""
         now_s = self._loop.clock.now_s()
-        self._start(_Running(action, feed, self, now_s, time.monotonic()))
+        items = max(1, len(action.shard.tiles))
+        self._start(_Running(action, feed, self, now_s, time.monotonic(), items=items))
 
     def abandon(self, task: int) -> None:
         """Stop a task that nobody wants any more; its machine has forgotten it."""
@@ -138,6 +141,30 @@ class Device:
         for name in models:
             request = protocol.RepositoryModelLoadRequest(model_name=name)
             self._stub.RepositoryModelLoad(request, timeout=LOAD_LIMIT_S, wait_for_ready=True)
+
+    def load_model(self, name: str, then: Callable[[str], None], tries: int = LOAD_TRIES) -> None:
+        """Let the worker serve a model from flash; `then` gets "", or why it cannot, in the loop's thread."""
+        request = protocol.RepositoryModelLoadRequest(model_name=name)
+        call = self._stub.RepositoryModelLoad.future(request, timeout=LOAD_LIMIT_S, wait_for_ready=True)
+
+        def ended(error: grpc.RpcError | None) -> None:
+            if error is not None and error.code() is grpc.StatusCode.UNAVAILABLE and tries > 1:
+                # The payload died, of this or of something else: its successor is asked again.
+                self.load_model(name, then, tries - 1)
+                return
+            then("" if error is None else f"the worker of {self.name} could not load it: {error.details()}")
+
+        call.add_done_callback(lambda done: self._soon(lambda: ended(done.exception())))
+
+    def unload_model(self, name: str, then: Callable[[], None]) -> None:
+        """Let the worker serve a model no more; what runs on it ends first. One that is down serves none anyway."""
+        request = protocol.RepositoryModelUnloadRequest(model_name=name)
+        call = self._stub.RepositoryModelUnload.future(request, timeout=LOAD_LIMIT_S)
+        call.add_done_callback(lambda done: self._soon(then))
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        """Go on in the loop's thread, while the satellite lives."""
+        self._loop.soon(lambda: call() if self._alive else None)
 
     def close(self) -> None:
         """The satellite is gone: what runs for it is nobody's any more."""
@@ -162,15 +189,19 @@ class Device:
     def _call(self, number: int, running: _Running) -> None:
         """In a thread of the device's: ask the worker, hash what it answers, and go on in the loop's thread."""
         try:
+            if self._stated:
+                self._hold(number, running)
             request = self._request(running)
+            self._hold(number, running)
             response = self._ask(running, request)
         except grpc.RpcError as error:
-            self._loop.soon(lambda error=error: self._broken(number, error))  # type: ignore[misc]
+            self._end(number, lambda error=error: self._broken(number, error))  # type: ignore[misc]
             return
         except PerigridError as error:
-            self._loop.soon(lambda error=error: self._refused(number, error))  # type: ignore[misc]
+            self._end(number, lambda error=error: self._refused(number, error))  # type: ignore[misc]
             return
         except ValueError:
+            self._lift(number)
             # This is what gRPC says of a closed channel: the satellite is gone, and nobody waits for the task.
             if self._alive:
                 raise
@@ -178,7 +209,31 @@ class Device:
         desk_wait_s = response.parameters["desk_wait_s"].double_param
         cpu_s = response.parameters["cpu_s"].double_param
         blob = held(response_bytes(response) if running.is_tensors else mask_bytes(response))
-        self._loop.soon(lambda: self._computed(number, running, blob, desk_wait_s, cpu_s))
+        share, kept = running.action.discard_share, None
+        if share is not None and not running.is_tensors:
+            kept = tiles_kept(bytes(blob.data), len(running.action.shard.tiles), share)
+        self._end(number, lambda: self._computed(number, running, blob, desk_wait_s, cpu_s, kept))
+
+    def _hold(self, number: int, running: _Running) -> None:
+        """Where time waits for whoever computes: it is not to pass the moment at which the task is due.
+
+        How long a task lasts that is not stated is known once it has been computed: until then time stands.
+        """
+        if self._loop.holds is not None and self._service_s is not None:
+            self._loop.holds.hold((self.name, number), running.started_s + (self._service(running) or 0.0))
+
+    def _lift(self, number: int) -> None:
+        if self._loop.holds is not None:
+            self._loop.holds.lift((self.name, number))
+
+    def _end(self, number: int, then: Callable[[], None]) -> None:
+        """Go on in the loop's thread; time, too, but only after it: what is due by then is released first."""
+
+        def end() -> None:
+            then()
+            self._lift(number)
+
+        self._loop.soon(end)
 
     def _ask(self, running: _Running, request: protocol.ModelInferRequest) -> Any:
         """One call of the worker. Only a request's can be abandoned: a future costs a thread, which jobs are spared."""
@@ -224,17 +279,25 @@ class Device:
         if running.is_tensors and not self._stated:
             # Measured beforehand are only the models that give masks, a tile each.
             return None
-        return self._service_s(plain_model(running.action.model)) * running.items
+        return self._service_s(plain_model(running.action.model)) * running.items + running.action.extra_s
 
-    def _computed(self, number: int, running: _Running, blob: HeldBlob, desk_wait_s: float, cpu_s: float) -> None:
+    def _computed(
+        self,
+        number: int,
+        running: _Running,
+        blob: HeldBlob,
+        desk_wait_s: float,
+        cpu_s: float,
+        kept: tuple[int, ...] | None,
+    ) -> None:
         self._leave(number)
         action = running.action
         if self._service_s is None:
             took_s = self._loop.clock.now_s() - running.started_s
-            self._feed(running, InferenceEnded(action.task, blob, took_s, desk_wait_s, cpu_s))
+            self._feed(running, InferenceEnded(action.task, blob, took_s, desk_wait_s, cpu_s, kept))
             return
         stated_s = self._service(running)
-        service_s = cpu_s if stated_s is None else stated_s
+        service_s = cpu_s + action.extra_s if stated_s is None else stated_s
         due_s = running.started_s + service_s
         taken_wall_s = time.monotonic() - running.started_wall_s
 
@@ -242,7 +305,7 @@ class Device:
             now_s = self._loop.clock.now_s()
             self._meter.inference(service_s, taken_wall_s, now_s - due_s)
             took_s = now_s - running.started_s
-            self._feed(running, InferenceEnded(action.task, blob, took_s, desk_wait_s, cpu_s))
+            self._feed(running, InferenceEnded(action.task, blob, took_s, desk_wait_s, cpu_s, kept))
 
         if self._loop.clock.now_s() >= due_s:
             release()

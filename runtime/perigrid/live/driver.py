@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from perigrid.errors import Bug
 from perigrid.live.blobs import held, view_of
+from perigrid.live.boardmodels import BoardModels
 from perigrid.live.bus import Bus
 from perigrid.live.devices import Device
 from perigrid.live.eventlog import EventLog
@@ -21,18 +22,24 @@ from perigrid.live.loop import Loop
 from perigrid.node.actions import (
     AbandonInference,
     Action,
+    DropModel,
     DropQueued,
     ForgetResults,
     Infer,
     JoinPieces,
     KeepCapture,
+    KeepPiece,
     KeepResult,
     Note,
+    OpenModel,
     Persist,
     Recall,
+    RehashModel,
     Send,
+    ServeModel,
     Tell,
     WakeAt,
+    WithdrawModel,
 )
 from perigrid.node.blobs import Piece
 from perigrid.node.controller import Controller
@@ -62,6 +69,7 @@ class Board:
     flash: Flash
     device: Device
     writer: Executor
+    models: BoardModels
 
 
 class NodeDriver:
@@ -155,6 +163,8 @@ class NodeDriver:
                 self._keep_result(action)
             case KeepCapture(key, capture, pieces, digest):
                 self._write(lambda: self._keep_capture(key, capture, pieces, digest))
+            case OpenModel() | KeepPiece() | RehashModel() | ServeModel() | WithdrawModel() | DropModel():
+                self._board().models.do(action, self.feed)
             case ForgetResults(job, shards):
                 self._write(lambda: self._board().flash.forget_results(job, shards))
             case Persist(records, then):

@@ -48,6 +48,8 @@ class EventLog:
         self._encoder = msgspec.json.Encoder()
         self._buffer = bytearray()
         self._full = False
+        self.counts: dict[str, int] = {}
+        """Events since this process began by their kind, those that had no room in the file too."""
 
     def note(self, sky_s: float, node: str, note: Note) -> None:
         """Append what a machine noted."""
@@ -55,6 +57,7 @@ class EventLog:
 
     def add(self, sky_s: float, node: str, what: str, fields: Mapping[str, Any], trace: int = 0) -> None:
         """Append an event; it is in the file after the next `flush`."""
+        self.counts[what] = self.counts.get(what, 0) + 1
         if self._full:
             return
         line: dict[str, Any] = {"t": round(sky_s, 6), "wall": round(time.time(), 4), "node": node, "what": what}

@@ -1,7 +1,8 @@
 """What does a satellite keep through a crash?
 
-Its flash is a folder: captures as raw float32 arrays, which the worker maps to feed the model, and finished results
-until the ground has them. A file appears under its name only when it is whole.
+Its flash is a folder: captures as raw float32 arrays, which the worker maps to feed the model, finished results
+until the ground has them, and models that were pushed (`modelstore.py`). A file appears under its name only when it is
+whole.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from perigrid.live.blobs import HeldBlob, held, mapped, view_of
+from perigrid.live.modelstore import FlashModels
 from perigrid.node.blobs import Piece
 from perigrid.node.events import HeldResult
 from perigrid.node.frames import Stages
@@ -38,6 +40,7 @@ class Flash:
         self._results = folder / "results"
         self._captures.mkdir(parents=True, exist_ok=True)
         self._results.mkdir(exist_ok=True)
+        self.models = FlashModels(folder / "models")
         for leftover in folder.glob("*/*.part"):
             leftover.unlink()
 

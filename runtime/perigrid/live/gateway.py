@@ -15,6 +15,9 @@ Request parameters (all may be left out):
 The call's own deadline is of the wall, as its client is; at the clock's rate it becomes a deadline in orbit as well.
 When either passes, or the client cancels, the satellite is told to stop.
 
+A stream's requests are carried one after the other. What does not reach orbit is refused and says so: shared memory,
+and loading and unloading of models, which `perigrid model` does.
+
 Response parameters: satellite, hops, attempt, rate (of the clock), and in emulated seconds uplink_s, lasers_s, queue_s,
 inference_s, downlink_s, waiting_s (all the rest) and total_s; desk_wait_s and cpu_s are this machine's own.
 
@@ -24,35 +27,65 @@ too much is under way, DEADLINE_EXCEEDED, and UNAVAILABLE when orbit could not d
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import queue
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 
-from perigrid.errors import DataError, EnvironmentProblem, NameInUse, UsageError
+from perigrid.errors import (
+    DataError,
+    DeadlinePassed,
+    EnvironmentProblem,
+    MissingFile,
+    NameInUse,
+    NotOffered,
+    Overloaded,
+    PerigridError,
+    UsageError,
+)
 from perigrid.live.blobs import HeldBlob, held
 from perigrid.live.forms import (
     MAX_MESSAGE_BYTES,
     MODEL_VERSION,
-    Form,
+    READY,
     MetadataService,
     Served,
-    add_health,
     answer,
     find,
     forms_of,
-    has_batch_axis,
+    items_in,
 )
 from perigrid.live.host import Host
-from perigrid.live.shared_regions import Input, SharedRegions, read_inputs, read_outputs
-from perigrid.live.tasks import ITEMS
+from perigrid.live.serving.calls import FINAL, CallerOf, stream
+from perigrid.live.serving.counters import Counters, Times
+from perigrid.live.serving.health import Health, Places, add_health
+from perigrid.live.serving.parameters import (
+    ITEMS,
+    LAST_PRIORITY,
+    US_PER_S,
+    check_known,
+    priority_of,
+    text,
+    whole_number,
+)
+from perigrid.live.serving.service import check_repository
+from perigrid.live.shared_regions import (
+    SharedRegions,
+    declared_inputs,
+    declared_outputs,
+    raw_bytes,
+    read_inputs,
+    read_outputs,
+)
+from perigrid.live.tracing import breakdown_text, trace_parent_of, trace_parent_text
 from perigrid.node.controller import Controller
 from perigrid.node.dispatch import MAX_INPUT_BYTES
 from perigrid.node.events import Ask, HangUp
@@ -65,8 +98,9 @@ from perigrid.wire.generated import open_inference_pb2_grpc as protocol_grpc
 REFUSING_THREADS = 16
 """Calls that are looked at beyond those under way, to be told why they are refused; gRPC itself refuses more."""
 
-DEFAULT_PRIORITY = 10
-MAX_PRIORITY_STEPS = 20
+MAX_STREAMS = 16
+MAX_WATCHERS = 64
+READY_LOOK_S = 0.1
 MAX_WAIT_S = 3600.0
 """A call without a deadline is given up after so many seconds of the wall."""
 
@@ -78,13 +112,14 @@ MAX_HELD_BYTES = 2 * MAX_INPUT_BYTES
 
 PLACEMENTS = ("balanced", "nearest")
 PARAMETERS = ("satellite", "placement", "priority", "timeout")
-US_PER_S = 1e6
+EXTENSIONS = ("model_configuration", "statistics", "binary_tensor_data")
+"""The protocol's extensions, in Triton's words."""
 
-_CODES = {
-    "full": grpc.StatusCode.RESOURCE_EXHAUSTED,
-    "refused": grpc.StatusCode.INVALID_ARGUMENT,
-    "deadline": grpc.StatusCode.DEADLINE_EXCEEDED,
-    "failed": grpc.StatusCode.UNAVAILABLE,
+_ERRORS: dict[str, type[PerigridError]] = {
+    "full": Overloaded,
+    "refused": DataError,
+    "deadline": DeadlinePassed,
+    "failed": EnvironmentProblem,
 }
 
 
@@ -123,13 +158,15 @@ class Gateway(MetadataService):
     """The gateway of one ground process. Clients' numbers are negative here, so that no job's client has the same."""
 
     def __init__(self, host: Host) -> None:
-        super().__init__("perigrid gateway", (), self._find)
+        super().__init__("perigrid gateway", EXTENSIONS, self._find)
         self._host = host
         self._numbers = itertools.count(1)
         self._queues: dict[int, queue.SimpleQueue[Reply | None]] = {}
         self._served: dict[str, Served] = {}
         self._models = 0
         self._held = HeldBytes()
+        self._counters = Counters()
+        self.streams = Places(MAX_STREAMS, "streams")
         host.tellers.append(self._tell)
 
     def _tell(self, client: int, reply: Reply) -> None:
@@ -143,7 +180,7 @@ class Gateway(MetadataService):
         return driver is not None and isinstance(driver.machine, Controller) and driver.machine.leading
 
     def _find(self, name: str, version: str) -> Served:
-        models = self._host.config.models
+        models = self._host.models
         if len(models) != self._models:
             self._served = {form.name: form for file in models for form in forms_of(file.entry)}
             self._models = len(models)
@@ -151,30 +188,119 @@ class Gateway(MetadataService):
 
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Have one inference done in orbit."""
+        return answer(context, lambda: self._infer(request, CallerOf(context)))
+
+    def ModelStreamInfer(self, request_iterator: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        """Have inferences done in orbit, one request of the stream after the other."""
+
+        def infer(request: Any, caller: CallerOf) -> Any:
+            response = self._infer(request, caller)
+            response.parameters[FINAL].bool_param = True
+            return protocol.ModelStreamInferResponse(infer_response=response)
+
+        return stream(request_iterator, context, self.streams, infer, lambda request: str(request.id))
+
+    def _infer(self, request: Any, caller: CallerOf) -> Any:
+        """A response; UsageError and MissingFile for what cannot be, Overloaded, DeadlinePassed, EnvironmentProblem."""
+        served = self._find(request.model_name, request.model_version)
+        start_sky_s = self._host.loop.clock.now_s()
+        try:
+            reply = self._carry(request, served, caller)
+        except BaseException:
+            self._counters.failed(served.name, self._host.loop.clock.now_s() - start_sky_s)
+            raise
+        self._count(served, request, stage_times(reply))
+        return self._response(reply, request.model_name, request.id)
+
+    def _carry(self, request: Any, served: Served, caller: CallerOf) -> Answered:
         client = -next(self._numbers)
         # Before anything is made of it: the request itself is here already, and what goes up is a copy of its bytes.
         if not self._held.reserve(request.ByteSize()):
-            return _too_much(context)
+            raise _too_much()
         try:
-            ask, blob = answer(context, lambda: self._ask(client, request, context))
+            ask, blob = self._ask(client, request, served, caller)
         finally:
             self._held.release(request.ByteSize())
         if not self._held.take(blob):
-            return _too_much(context)
+            raise _too_much()
         replies = self._queues[client] = queue.SimpleQueue()
         try:
             # Called when the client cancels or its deadline passes; and at the end of any call, when nobody listens.
-            if not context.add_callback(lambda: replies.put(None)):
+            if not caller.listen(lambda: replies.put(None)):
                 replies.put(None)
             self._feed(ask)
             reply = self._wait(client, replies)
         finally:
+            caller.listen(None)
             self._queues.pop(client, None)
         if isinstance(reply, Answered):
-            return self._response(reply, request.model_name, request.id)
-        cause = reply.cause if isinstance(reply, Declined) else "the call was ended by its client, or by its deadline"
-        code = _CODES[reply.reason] if isinstance(reply, Declined) else grpc.StatusCode.DEADLINE_EXCEEDED
-        return context.abort(code, cause)
+            return reply
+        if isinstance(reply, Declined):
+            raise _ERRORS[reply.reason](reply.cause)
+        raise DeadlinePassed("the call was ended by its client, or by its deadline")
+
+    def _count(self, served: Served, request: Any, times: Mapping[str, float]) -> None:
+        shapes = {tensor.name: tuple(tensor.shape) for tensor in request.inputs}
+        parts = Times(times.get("queue_s", 0.0), 0.0, times.get("inference_s", 0.0), 0.0)
+        total_s = times.get("total_s", 0.0)
+        self._counters.succeeded(served.name, items_in(served, shapes), served.batch(shapes), total_s, parts)
+
+    def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """What was asked for since this process started, one model or all; durations are of orbit."""
+        if request.name:
+            answer(context, lambda: self._find(request.name, request.version))
+        return self._counters.response([request.name] if request.name else self._names(), MODEL_VERSION)
+
+    def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The models that are on board."""
+        answer(context, lambda: check_repository(request))
+        said = protocol.RepositoryIndexResponse()
+        for name in self._names():
+            said.models.add(name=name, version=MODEL_VERSION, state=READY)
+        return said
+
+    def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """What is on board can be asked already; what is not comes there in another way."""
+
+        def load() -> Any:
+            check_repository(request, ())
+            if request.model_name in self._names():
+                return protocol.RepositoryModelLoadResponse()
+            raise NotOffered(
+                f"model {request.model_name!r} is not on board, and the gateway brings none there: do `perigrid model "
+                "push`"
+            )
+
+        return answer(context, load)
+
+    def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Refused: the gateway takes nothing off satellites."""
+        return answer(
+            context,
+            lambda: _refuse(
+                f"model {request.model_name!r} is on board of satellites, from where the gateway takes none: unload it "
+                "from a satellite's own worker"
+            ),
+        )
+
+    def SystemSharedMemoryStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """There is none."""
+        if request.name:
+            return answer(context, lambda: _refuse(f"there is no region {request.name!r}: {_NO_MEMORY}"))
+        return protocol.SystemSharedMemoryStatusResponse()
+
+    def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Refused: this machine's memory is not in orbit."""
+        return answer(context, lambda: _refuse(f"region {request.name!r} cannot be registered: {_NO_MEMORY}"))
+
+    def SystemSharedMemoryUnregister(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Nothing to forget."""
+        return protocol.SystemSharedMemoryUnregisterResponse()
+
+    def _names(self) -> tuple[str, ...]:
+        with contextlib.suppress(MissingFile):
+            self._find("", "")
+        return tuple(self._served)
 
     def _wait(self, client: int, replies: queue.SimpleQueue[Reply | None]) -> Reply | None:
         try:
@@ -189,15 +315,12 @@ class Gateway(MetadataService):
         driver = self._host.drivers[self._host.mesh.ground]
         self._host.loop.soon(lambda: driver.feed(event))
 
-    def _ask(self, client: int, request: Any, context: Any) -> tuple[Ask, HeldBlob]:
-        """What the controller is asked, and its input; UsageError and MissingFile for what cannot be."""
-        served = self._find(request.model_name, request.model_version)
+    def _ask(self, client: int, request: Any, served: Served, caller: CallerOf) -> tuple[Ask, HeldBlob]:
+        """What the controller is asked, and its input; UsageError for what cannot be."""
         parameters = request.parameters
-        for key in parameters:
-            if key not in PARAMETERS:
-                raise UsageError(f"the parameter {key!r} is unknown here: there are {', '.join(PARAMETERS)}")
-        satellite = _text(parameters, "satellite")
-        placement = _text(parameters, "placement") or PLACEMENTS[0]
+        check_known(parameters, PARAMETERS)
+        satellite = text(parameters, "satellite")
+        placement = text(parameters, "placement") or PLACEMENTS[0]
         if placement not in PLACEMENTS:
             raise UsageError(f"placement {placement!r}: there are {' and '.join(PLACEMENTS)}")
         blob = _input_of(request, served)
@@ -207,8 +330,9 @@ class Gateway(MetadataService):
             input=blob,
             satellite=None if satellite is None else self._satellite(satellite),
             nearest=placement == "nearest",
-            priority=_priority(_number(parameters, "priority")),
-            deadline_sky_s=self._deadline_sky_s(_number(parameters, "timeout"), context.time_remaining()),
+            priority=_priority(whole_number(parameters, "priority")),
+            deadline_sky_s=self._deadline_sky_s(whole_number(parameters, "timeout"), caller.remaining_s()),
+            trace_parent=trace_parent_of(caller.metadata()),
         )
         return ask, blob
 
@@ -218,15 +342,14 @@ class Gateway(MetadataService):
             raise UsageError(f"{name} is no satellite: name one of {self._host.mesh.names[0]} and on")
         return node
 
-    def _deadline_sky_s(self, timeout_us: int | None, remaining_s: float | None) -> float | None:
+    def _deadline_sky_s(self, timeout_us: int | None, remaining_s: float) -> float | None:
         """The earlier of the two deadlines, as sky time."""
-        reading, wall_s = self._host.loop.clock.reading(), time.monotonic()
+        wall_s, reading = self._host.loop.clock.look()
         found = []
         if timeout_us:
             found.append(reading.emulated_at(wall_s) + timeout_us / US_PER_S)
-        # gRPC says centuries for a call without a deadline.
-        if remaining_s is not None and remaining_s < MAX_WAIT_S:
-            found.append(reading.emulated_at(wall_s + remaining_s))
+        if remaining_s < MAX_WAIT_S:
+            found.append(reading.ahead_at(wall_s + remaining_s))
         return min(found, default=None)
 
     def _response(self, reply: Answered, name: str, identity: str) -> Any:
@@ -239,12 +362,21 @@ class Gateway(MetadataService):
         rate = self._host.loop.clock.reading().rate_at(time.monotonic())
         for key, value in {**stage_times(reply), "rate": rate}.items():
             response.parameters[key].double_param = value
+        if reply.trace_parent:
+            response.parameters["traceparent"].string_param = trace_parent_text(reply.trace_parent)
+            response.parameters["breakdown"].string_param = breakdown_text(reply, self._host.mesh)
         return response
 
 
-def _too_much(context: Any) -> Any:
-    cause = f"inputs of {MAX_HELD_BYTES} bytes are here on their way up; ask again when some have gone"
-    return context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, cause)
+_NO_MEMORY = "the gateway's requests are computed in orbit, which this machine's memory does not reach; send the bytes"
+
+
+def _refuse(why: str) -> Any:
+    raise NotOffered(why)
+
+
+def _too_much() -> Overloaded:
+    return Overloaded(f"inputs of {MAX_HELD_BYTES} bytes are here on their way up; ask again when some have gone")
 
 
 def stage_times(reply: Answered) -> dict[str, float]:
@@ -273,54 +405,40 @@ def _input_of(request: Any, served: Served) -> HeldBlob:
         if "shared_memory_region" in tensor.parameters:
             raise DataError(f"tensor {tensor.name!r} is in shared memory, which does not reach orbit: send its bytes")
     regions = SharedRegions(None)
-    inputs = read_inputs(request, served.inputs, regions)
-    served.check_batch({name: value.array.shape for name, value in inputs.items()})
-    outputs = read_outputs(request, served.outputs, regions)
+    arrays = read_inputs(request, declared_inputs(served.inputs), regions, request.raw_input_contents).arrays
+    shapes = {name: array.shape for name, array in arrays.items()}
+    served.check_batch(shapes)
+    outputs = read_outputs(request, declared_outputs(served.outputs), regions)
     sent = protocol.ModelInferRequest(model_name=served.name)
-    sent.parameters[ITEMS].int64_param = _items(served, inputs)
+    sent.parameters[ITEMS].int64_param = items_in(served, shapes)
+    if "priority" in request.parameters:
+        # On board, too, it overtakes what is less urgent.
+        sent.parameters["priority"].int64_param = priority_of(whole_number(request.parameters, "priority"))
     for tensor in served.inputs:
-        array = inputs[tensor.name].array
+        array = arrays[tensor.name]
         sent.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=array.shape)
-        sent.raw_input_contents.append(array.tobytes())
+        sent.raw_input_contents.append(bytes(raw_bytes(tensor.dtype, array)))
     if request.outputs:
         for output in outputs:
             sent.outputs.add(name=output.name)
     return held(sent.SerializeToString(deterministic=True))
 
 
-def _items(served: Served, inputs: Mapping[str, Input]) -> int:
-    """How many items a request has computed: windows, tiles, or a batch."""
-    tensor = served.inputs[-1] if served.form is Form.MASKS else served.inputs[0]
-    counted = served.form is not Form.BARE or has_batch_axis(tensor)
-    return int(inputs[tensor.name].array.shape[0]) if counted else 1
-
-
 def _priority(given: int | None) -> int:
     """Triton counts from 1, the highest; within perigrid more is higher, and bulk jobs have 0 unless told otherwise."""
-    return DEFAULT_PRIORITY if not given else MAX_PRIORITY_STEPS - min(given, MAX_PRIORITY_STEPS)
+    return LAST_PRIORITY - priority_of(given)
 
 
-def _text(parameters: Any, key: str) -> str | None:
-    if key not in parameters:
-        return None
-    if parameters[key].WhichOneof("parameter_choice") != "string_param":
-        raise UsageError(f"the parameter {key} is no text: send it as string_param")
-    return str(parameters[key].string_param)
-
-
-def _number(parameters: Any, key: str) -> int | None:
-    if key not in parameters:
-        return None
-    kind = parameters[key].WhichOneof("parameter_choice")
-    value = getattr(parameters[key], kind) if kind in ("int64_param", "uint64_param") else -1
-    if value < 0:
-        raise UsageError(f"the parameter {key} is no whole number from 0 on: send it as int64_param or uint64_param")
-    return int(value)
+def _tell_when_ready(gateway: Gateway, health: Health) -> None:
+    """In a thread of its own: until the controller leads, which it does for as long as its process lives."""
+    while not gateway.ready():
+        time.sleep(READY_LOOK_S)
+    health.say(True)
 
 
 def serve_gateway(host: Host, port: int) -> tuple[grpc.Server, str]:
     """Start the gateway on loopback; its server and address. NameInUse where the port is taken."""
-    calls = MAX_REQUESTS + REFUSING_THREADS
+    calls = MAX_REQUESTS + REFUSING_THREADS + MAX_STREAMS
     options = [
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -329,8 +447,9 @@ def serve_gateway(host: Host, port: int) -> tuple[grpc.Server, str]:
     threads = ThreadPoolExecutor(calls, thread_name_prefix="gateway")
     server = grpc.server(threads, options=options, maximum_concurrent_rpcs=calls)
     register: Any = protocol_grpc.add_GRPCInferenceServiceServicer_to_server
-    register(Gateway(host), server)
-    add_health(server)
+    gateway = Gateway(host)
+    register(gateway, server)
+    health = add_health(server, MAX_WATCHERS, gateway.streams)
     try:
         bound = server.add_insecure_port(f"127.0.0.1:{port}")
     except RuntimeError as error:
@@ -340,4 +459,5 @@ def serve_gateway(host: Host, port: int) -> tuple[grpc.Server, str]:
     if bound == 0:
         raise EnvironmentProblem(f"cannot listen on 127.0.0.1:{port}; give another --gateway-port, or none.")
     server.start()
+    threading.Thread(target=_tell_when_ready, args=(gateway, health), name="ready", daemon=True).start()
     return server, f"127.0.0.1:{bound}"

@@ -15,9 +15,11 @@ from pathlib import Path
 from perigrid.errors import EnvironmentProblem, UsageError
 from perigrid.live.blobs import held as held_blob
 from perigrid.live.blobs import mapped
+from perigrid.live.boardmodels import BoardModels
 from perigrid.live.bus import Bus
+from perigrid.live.cameras import Cameras, Observatory
 from perigrid.live.clock import ClockPage
-from perigrid.live.config import RunConfig, map_segment, open_plan, read_config, read_overlay, segment_path
+from perigrid.live.config import ModelFile, RunConfig, map_segment, open_plan, read_config, read_overlay, segment_path
 from perigrid.live.devices import Device, PayloadGroup
 from perigrid.live.driver import Board, Ground, Machine, NodeDriver
 from perigrid.live.eventlog import EventLog
@@ -25,14 +27,17 @@ from perigrid.live.flash import Flash
 from perigrid.live.journal import Journal, ResultsFile
 from perigrid.live.lateness import LatenessMeter
 from perigrid.live.loop import Loop
+from perigrid.live.modelstore import GROUND_FOLDER, GroundModels
 from perigrid.live.service_times import ServiceTimes
+from perigrid.live.tracing import Tracer
 from perigrid.mesh.outages import Outages
 from perigrid.mesh.rates import slowest_ground_bps, slowest_laser_bps
 from perigrid.mesh.routes import Routes
 from perigrid.mesh.topology import Mesh
 from perigrid.node.blobs import Blob
 from perigrid.node.controller import Controller, ControllerConfig
-from perigrid.node.events import ControllerBooted, Loaded, SatelliteBooted
+from perigrid.node.copies import FLASH_BYTES
+from perigrid.node.events import ControllerBooted, Exposed, Loaded, SatelliteBooted
 from perigrid.node.frames import Priority, Probe
 from perigrid.node.replies import Reply
 from perigrid.node.satellite import Satellite, SatelliteConfig
@@ -70,15 +75,26 @@ class Host:
         self._service_times = ServiceTimes(folder)
         self._copies: dict[NodeId, tuple[str, ...]] = {}
         self._fetched: dict[NodeId, tuple[tuple[str, Blob], ...]] = {}
+        self._pushed: tuple[ModelFile, ...] = ()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="flash")
+        self.cameras = Cameras(self.config.scenario, self.mesh, lambda: self.config.catalogue, self.loop, self._exposed)
         self.loop.after_turn.append(self.log.flush)
         spec = next(h for h in self.config.hosts if h.name == name)
         self.nodes = spec.nodes
+
+    @property
+    def running(self) -> int:
+        """How many inferences are under way here."""
+        return len(self._group.running)
 
     def start(self, first: bool) -> None:
         """Boot every node. `first` where the whole constellation starts, with its lasers acquired."""
         for node in self.nodes:
             self.boot(node, first)
+        self.cameras.start(self.nodes)
+        if self.mesh.ground in self.nodes:
+            self.tellers.append(Observatory(self.mesh, self.loop, self.log).tell)
+            self.tellers.append(Tracer(self.mesh, self.loop, self.log).tell)
         self._watch_plan()
 
     def boot(self, node: NodeId, first: bool) -> None:
@@ -94,7 +110,9 @@ class Host:
         if self.mesh.is_satellite(node):
             flash = Flash(Path("flash") / name)
             boot = _count_boot(name)
-            equipment = Board(flash, self._device(name, flash), self._writer)
+            device = self._device(name, flash)
+            models = BoardModels(flash.models, device, self._writer, self.loop)
+            equipment = Board(flash, device, self._writer, models)
             satellite = SatelliteConfig(
                 node,
                 ground,
@@ -102,19 +120,30 @@ class Host:
                 scenario.device.slots,
                 slowest_laser_bps(scenario),
                 slowest_ground_bps(scenario),
+                scenario.processing,
+                scenario.device.model_bytes or FLASH_BYTES,
+                seed=scenario.seed,
             )
             machine = Satellite(satellite, boot, self.config.catalogue, self.plan, self.routes)
-            booted = SatelliteBooted(flash.captures(), flash.results())
+            booted = SatelliteBooted(flash.captures(), flash.results(), flash.models.booted())
         elif node == ground:
             equipment = self._ground()
             boot = equipment.journal.boots()
             satellites = self.mesh.satellite_ids
             slowest_bps = min(slowest_laser_bps(scenario), slowest_ground_bps(scenario))
             control = ControllerConfig(
-                ground, satellites, self.mesh.names, self.config.model_names, self.config.lease_s, slowest_bps
+                ground,
+                satellites,
+                self.mesh.names,
+                self.config.model_names,
+                self.config.lease_s,
+                slowest_bps,
+                scenario.processing,
+                scenario.ground_device.slots,
             )
             machine = Controller(control, boot, self.config.catalogue, self.plan, self.routes)
-            booted = ControllerBooted(equipment.journal.records())
+            booted = ControllerBooted(equipment.journal.records(), GroundModels(GROUND_FOLDER).booted())
+            self.learn_pushed()
         else:
             boot = _count_boot(name)
             machine = Station(node, boot, ground, self.plan, self.routes)
@@ -123,6 +152,11 @@ class Host:
         driver.start(booted)
         if first and isinstance(machine, Satellite):
             self._replicate(driver, machine)
+
+    def _exposed(self, node: NodeId, event: Exposed) -> None:
+        """A sensor took a frame, if its satellite lives."""
+        if node in self.drivers:
+            self.drivers[node].feed(event)
 
     def crash(self, node: NodeId, lose_flash: bool) -> None:
         """Take one node down as a crash does; its neighbours in this process go on."""
@@ -188,6 +222,16 @@ class Host:
                 c.name for c in captures if c.owner == driver.node and c.dataset not in preloaded
             )
             driver.feed(Loaded(models, captures, held))
+
+    def learn_pushed(self) -> None:
+        """Further models lie on the ground, ready to go up."""
+        known = {file.entry.name for file in self.config.models}
+        self._pushed = tuple(f for f in GroundModels(GROUND_FOLDER).files() if f.entry.name not in known)
+
+    @property
+    def models(self) -> tuple[ModelFile, ...]:
+        """The models that may be asked for: those preloaded, and those that were ever pushed."""
+        return (*self.config.models, *self._pushed)
 
     def send_copies(self) -> None:
         """Every node knows of the new captures: let copies of them set out."""

@@ -18,6 +18,7 @@ from perigrid.errors import EnvironmentProblem, NameInUse, UsageError
 from perigrid.job.spec import JobSpec
 from perigrid.live.driver import Ground
 from perigrid.live.host import Host
+from perigrid.live.modelservice import add_models
 from perigrid.node.events import Cancel, ClientRequest, Explain, ListJobs, Submit, Unwatch, Watch
 from perigrid.node.records import ShardAccepted
 from perigrid.node.replies import Admitted, Ended, Explanation, Jobs, Refused, Reply, Row
@@ -198,6 +199,7 @@ def serve_jobs(host: Host, ground: Ground, port: int) -> tuple[grpc.Server, str]
     server = grpc.server(threads, options=options)
     register: Any = protocol_grpc.add_JobServiceServicer_to_server
     register(JobService(host, ground), server)
+    add_models(host, server)
     try:
         bound = server.add_insecure_port(f"127.0.0.1:{port}")
     except RuntimeError as error:

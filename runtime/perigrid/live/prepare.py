@@ -18,6 +18,7 @@ import msgspec
 import perigrid
 from perigrid.errors import ScenarioError
 from perigrid.job.spec import Catalogue
+from perigrid.live.cameras import check_pixels, check_sensors
 from perigrid.live.cargo import stow
 from perigrid.live.config import (
     CONFIG_VERSION,
@@ -27,6 +28,7 @@ from perigrid.live.config import (
     write_config,
 )
 from perigrid.live.eventlog import EVENT_LOG_VERSION, append_event
+from perigrid.live.governor import HIGHEST_RATE
 from perigrid.live.horizon import write_first
 from perigrid.live.launch import LaunchOptions
 from perigrid.live.models import ModelStore
@@ -66,10 +68,14 @@ def prepare(
     names = tuple(m.entry.name for m in cargo.models)
     scenario = msgspec.structs.replace(scenario, models=names)
     check_device(scenario.device, names)
+    check_sensors(scenario)
+    check_pixels(scenario, mesh, Catalogue(cargo.captures))
     cores = len(os.sched_getaffinity(0))
     mode = options.mode or scenario.clock.mode
     slots = mesh.satellite_count * scenario.device.slots
-    rate = options.rate or scenario.clock.rate or (1.0 if mode == "free" else default_rate(cores, slots))
+    wanted = options.rate or scenario.clock.rate or (1.0 if mode == "free" else default_rate(cores, slots))
+    governed = wanted == "auto" and mode != "free"
+    rate = HIGHEST_RATE if isinstance(wanted, str) else wanted
     config = RunConfig(
         version=CONFIG_VERSION,
         name=run.name,
@@ -78,9 +84,11 @@ def prepare(
         models=cargo.models,
         hosts=_hosts(mesh, options.satellites_per_process),
         rate=rate,
+        governed=governed,
         free=mode == "free",
         port=options.port,
         gateway_port=options.gateway_port,
+        metrics_port=options.metrics_port,
         seed=DEFAULT_SEED,
         cores=cores,
         satellites_per_process=options.satellites_per_process,
@@ -106,6 +114,7 @@ def _first_event(config: RunConfig) -> dict[str, Any]:
         "epoch": config.scenario.epoch.isoformat(),
         "scenario_digest": config.scenario.digest(),
         "rate": config.rate,
+        "governed": config.governed,
         "orbit_rate": config.scenario.clock.orbit_rate,
         "mode": "free" if config.free else "dilated",
         "seed": config.seed,

@@ -4,6 +4,7 @@ Everything of a run lies in one directory, mode 0700, and nothing is written els
 
     run.json         what is up, and where          config.json    what it was made from
     clock.page       emulated time                  plan/          contact plan, an hour a file
+    hosts.page       how far each host is, where the clock is governed
     sockets/         buses, workers, control        flash/NAME/    one satellite's captures and finished results
     ground/          journal and results            events.jsonl   what happened
     log/             what processes said            results/JOB/   what clients got
@@ -42,7 +43,8 @@ class SatelliteInfo(msgspec.Struct, frozen=True):
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What run.json says of a constellation that is up.
 
-    `rate` is emulated seconds a second of the wall, `orbit_rate` how many times as fast as emulated time the sky turns.
+    `rate` is emulated seconds a second of the wall, the highest where the clock is `governed`; `orbit_rate` is how many
+    times as fast as emulated time the sky turns. `metrics` is where Prometheus finds the run, "" where it does not.
     """
 
     version: int
@@ -60,6 +62,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     controller_pid: int
     preloaded: tuple[str, ...]
     satellites: tuple[SatelliteInfo, ...]
+    governed: bool = False
+    metrics: str = ""
 
 
 @dataclass(frozen=True, slots=True)

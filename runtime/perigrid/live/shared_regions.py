@@ -17,17 +17,21 @@ import mmap
 import os
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from perigrid.errors import DataError, MissingFile, NameInUse
 from perigrid.live.models import Tensor
 from perigrid.live.pipeline import DTYPES
+from perigrid.live.serving import texts
+from perigrid.live.serving.messages import SMALL_BYTES, Raw
+from perigrid.live.serving.parameters import text, whole_number
 
 FILE_PREFIX = "file:"
 SHARED_MEMORY_FOLDER = Path("/dev/shm")
@@ -36,6 +40,9 @@ MAX_REGIONS = 256
 
 MAX_NAME_BYTES = 255
 """Longest name or key of POSIX shared memory, bytes (NAME_MAX of Linux)."""
+
+MAX_TENSORS = 4_096
+"""Most tensors of one request."""
 
 MAX_TYPED_ELEMENTS = 65_536
 """Most elements of one tensor in typed contents, which cost a thousand times what raw bytes cost."""
@@ -52,7 +59,9 @@ _TYPED_FIELD = {
     "UINT64": "uint64_contents",
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
+    texts.DATATYPE: "bytes_contents",
 }
+_PLACE = ("shared_memory_region", "shared_memory_byte_size", "shared_memory_offset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +77,44 @@ class Region:
     memory: memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
-    """An input as numpy sees it, without a copy; `place` says where it lies if that is a read-only region."""
+class Declared(msgspec.Struct, frozen=True):
+    """What a request's tensor is compared with: datatype and shape, and numpy's type, which strings have none of."""
 
-    array: NDArray[Any]
-    place: tuple[int, int] | None
+    dtype: str
+    shape: tuple[int, ...]
+    numpy_type: np.dtype[Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+def declared_inputs(tensors: Iterable[Tensor]) -> dict[str, Declared]:
+    """By name, what inputs are compared with: made once, not for each request."""
+    return {
+        tensor.name: Declared(
+            tensor.dtype, tensor.shape, np.dtype(DTYPES[tensor.dtype]) if tensor.dtype in DTYPES else None
+        )
+        for tensor in tensors
+    }
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """Inputs by name, as numpy sees them without a copy; `places` says where those in read-only regions lie."""
+
+    arrays: dict[str, NDArray[Any]]
+    places: dict[str, tuple[int, int]]
+
+
+class Output(msgspec.Struct, frozen=True):
     """A wanted output and, where the client said so, the region and its bytes that it goes to."""
 
     name: str
-    region: Region | None
-    memory: memoryview | None
-    offset: int
+    datatype: str
+    region: Region | None = None
+    memory: memoryview | None = None
+    offset: int = 0
+
+
+def declared_outputs(tensors: Iterable[Tensor]) -> tuple[Output, ...]:
+    """All outputs of a model, for those requests that name none."""
+    return tuple(Output(tensor.name, tensor.dtype) for tensor in tensors)
 
 
 class SharedRegions:
@@ -204,74 +235,114 @@ def _posix_path(key: str) -> Path:
     return SHARED_MEMORY_FOLDER / name
 
 
-def read_inputs(request: Any, declared: Iterable[Tensor], regions: SharedRegions) -> dict[str, Input]:
-    """The inputs of a ModelInferRequest by name, checked against their declarations, without a copy."""
-    wanted = {tensor.name: tensor for tensor in declared}
-    raw = list(request.raw_input_contents)
-    uses_raw = bool(raw)
-    inputs: dict[str, Input] = {}
+def read_inputs(
+    request: Any, declared: Mapping[str, Declared], regions: SharedRegions, raw_contents: Sequence[Raw]
+) -> Inputs:
+    """The inputs of a ModelInferRequest by name, checked against their declarations, without a copy.
+
+    `raw_contents` are its raw_input_contents, which need not be in the message itself. DataError for what does not
+    fit, MissingFile for an unknown region.
+    """
+    count, used = len(raw_contents), 0
+    if count > MAX_TENSORS:
+        # Looking at each makes a copy of it.
+        raise DataError(f"{count} of raw_input_contents are more than {MAX_TENSORS}: give one for each input")
+    inputs = Inputs({}, {})
+    arrays = inputs.arrays
     for tensor in request.inputs:
-        if tensor.name not in wanted or tensor.name in inputs:
-            fault = "came twice" if tensor.name in inputs else "is unknown"
-            raise DataError(f"input {tensor.name!r} {fault}: the model's inputs are {', '.join(wanted)}")
-        shape = _check_declared(tensor, wanted[tensor.name])
-        if "shared_memory_region" in tensor.parameters:
-            inputs[tensor.name] = _from_region(tensor, shape, regions)
-        elif uses_raw:
-            if not raw:
-                raise DataError(f"input {tensor.name!r} has no bytes: give one of raw_input_contents for each input")
-            inputs[tensor.name] = Input(_from_bytes(raw.pop(0), tensor, shape), None)
+        name = tensor.name
+        wanted = declared.get(name)
+        if wanted is None or name in arrays:
+            fault = "is unknown" if wanted is None else "came twice"
+            raise DataError(f"input {name!r} {fault}: the model's inputs are {', '.join(declared)}")
+        shape = tuple(tensor.shape)
+        if tensor.datatype != wanted.dtype or (shape != wanted.shape and not _fits(shape, wanted.shape)):
+            raise _misfit(tensor, wanted)
+        placed = bool(tensor.parameters) and _is_placed(tensor)
+        if (placed or count) and tensor.HasField("contents"):
+            other = "a shared memory region" if placed else "raw_input_contents"
+            raise DataError(f"input {name!r} has contents and {other} as well: give it in one way")
+        if placed:
+            region, memory, offset = _region_of(name, tensor.parameters, regions)
+            arrays[name] = _from_bytes(memory, name, wanted, shape)
+            if region.read_only:
+                inputs.places[name] = region.generation, offset
+        elif count:
+            if used == count:
+                raise DataError(f"input {name!r} has no bytes: give one of raw_input_contents for each input")
+            arrays[name] = _from_bytes(raw_contents[used], name, wanted, shape)
+            used += 1
         else:
-            inputs[tensor.name] = Input(_from_typed(tensor, shape), None)
-    missing = [name for name in wanted if name not in inputs]
-    if missing:
-        raise DataError(f"the inputs {', '.join(missing)} are missing: give each of {', '.join(wanted)}")
-    if raw:
-        raise DataError(f"{len(raw)} of raw_input_contents belong to no input: give one for each input")
+            arrays[name] = _from_typed(tensor, shape)
+    if len(arrays) < len(declared):
+        missing = [name for name in declared if name not in arrays]
+        raise DataError(f"the inputs {', '.join(missing)} are missing: give each of {', '.join(declared)}")
+    if used < count:
+        raise DataError(f"{count - used} of raw_input_contents belong to no input: give one for each input")
     return inputs
 
 
-def _check_declared(tensor: Any, declared: Tensor) -> tuple[int, ...]:
+def _is_placed(tensor: Any) -> bool:
+    """Whether an input with parameters lies in a region; DataError for other parameters."""
+    _check_parameters(f"input {tensor.name!r}", tensor.parameters, _PLACE)
+    return _PLACE[0] in tensor.parameters
+
+
+def _check_parameters(where: str, parameters: Any, known: Collection[str]) -> None:
+    unknown = [key for key in parameters if key not in known]
+    if unknown:
+        raise DataError(f"{where}: the parameter {unknown[0]!r} is unknown; a tensor's are {', '.join(known)}")
+
+
+def _misfit(tensor: Any, declared: Declared) -> DataError:
     if tensor.datatype != declared.dtype:
-        raise DataError(f"input {tensor.name!r} has datatype {tensor.datatype!r}: it must be {declared.dtype!r}")
-    shape = tuple(tensor.shape)
-    fits = len(shape) == len(declared.shape) and all(
-        size > 0 and known in (-1, size) for size, known in zip(shape, declared.shape, strict=True)
+        return DataError(f"input {tensor.name!r} has datatype {tensor.datatype!r}: it must be {declared.dtype!r}")
+    return DataError(
+        f"input {tensor.name!r} has shape {list(tensor.shape)}: it must be {list(declared.shape)}, where -1 is any "
+        "size from 1"
     )
-    if not fits:
-        raise DataError(
-            f"input {tensor.name!r} has shape {list(shape)}: it must be {list(declared.shape)}, where -1 is "
-            "any size "
-            "from 1"
-        )
-    return shape
 
 
-def _from_bytes(data: Any, tensor: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    dtype = np.dtype(DTYPES[tensor.datatype])
-    expected = math.prod(shape) * dtype.itemsize
+def _fits(shape: tuple[int, ...], declared: tuple[int, ...]) -> bool:
+    if len(shape) != len(declared):
+        return False
+    # A loop, as a generator costs a small request more than the comparison itself.
+    for size, known in zip(shape, declared, strict=True):  # noqa: SIM110
+        if size < 1 or (known != size and known != -1):
+            return False
+    return True
+
+
+def _from_bytes(data: Raw, name: str, declared: Declared, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The array as onnxruntime wants it: aligned, though a tensor may begin anywhere in a region or a message."""
+    numbers = declared.numpy_type
+    if numbers is None:
+        return texts.decode(data, math.prod(shape), f"input {name!r}").reshape(shape)
+    expected = math.prod(shape) * numbers.itemsize
     if len(data) != expected:
-        raise DataError(
-            f"input {tensor.name!r} has {len(data)} bytes: {tensor.datatype} {list(shape)} takes {expected}"
-        )
-    array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape)
-    return array
-
-
-def _from_region(tensor: Any, shape: tuple[int, ...], regions: SharedRegions) -> Input:
-    region, memory, offset = _region_of(tensor.name, tensor.parameters, regions)
-    # An offset that is no multiple of the element's size is allowed, but onnxruntime wants aligned arrays.
-    array = np.require(_from_bytes(memory, tensor, shape), requirements=["A", "C"])
-    return Input(array, (region.generation, offset) if region.read_only else None)
+        raise DataError(f"input {name!r} has {len(data)} bytes: {declared.dtype} {list(shape)} takes {expected}")
+    array: NDArray[Any] = np.frombuffer(data, numbers).reshape(shape)
+    # Bytes of Python's own begin where any number may.
+    return array if type(data) is bytes or array.flags.aligned else array.copy()
 
 
 def _region_of(name: str, parameters: Any, regions: SharedRegions) -> tuple[Region, memoryview, int]:
-    offset = parameters["shared_memory_offset"].int64_param if "shared_memory_offset" in parameters else 0
-    if "shared_memory_byte_size" not in parameters:
-        raise DataError(f"tensor {name!r} names a region without shared_memory_byte_size: give its bytes")
-    byte_size = parameters["shared_memory_byte_size"].int64_param
-    region, memory = regions.place(parameters["shared_memory_region"].string_param, offset, byte_size)
+    try:
+        region_name, offset = text(parameters, _PLACE[0]) or "", _int64(parameters, _PLACE[2]) or 0
+        byte_size = _int64(parameters, _PLACE[1])
+        if byte_size is None:
+            raise DataError("a region without shared_memory_byte_size: give its bytes")
+        region, memory = regions.place(region_name, offset, byte_size)
+    except DataError as error:
+        raise DataError(f"tensor {name!r}: {error}") from error
     return region, memory, offset
+
+
+def _int64(parameters: Any, key: str) -> int | None:
+    """A number that may be negative, which is then outside of any region."""
+    if key in parameters and parameters[key].WhichOneof("parameter_choice") == "int64_param":
+        return int(parameters[key].int64_param)
+    return whole_number(parameters, key)
 
 
 def _from_typed(tensor: Any, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -282,12 +353,13 @@ def _from_typed(tensor: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     values = getattr(tensor.contents, field)
     if count > MAX_TYPED_ELEMENTS:
         raise DataError(
-            f"input {tensor.name!r} has {count} elements, more than {MAX_TYPED_ELEMENTS} for typed contents: "
-            "use "
+            f"input {tensor.name!r} has {count} elements, more than {MAX_TYPED_ELEMENTS} for typed contents: use "
             "raw_input_contents"
         )
     if len(values) != count:
         raise DataError(f"input {tensor.name!r} has {len(values)} elements in {field}: its shape takes {count}")
+    if tensor.datatype == texts.DATATYPE:
+        return texts.from_elements(values, f"input {tensor.name!r}").reshape(shape)
     try:
         array: NDArray[Any] = np.array(list(values), DTYPES[tensor.datatype]).reshape(shape)
     except OverflowError as error:
@@ -295,43 +367,55 @@ def _from_typed(tensor: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     return array
 
 
-def read_outputs(request: Any, declared: Iterable[Tensor], regions: SharedRegions) -> list[Output]:
+def read_outputs(request: Any, declared: Sequence[Output], regions: SharedRegions) -> Sequence[Output]:
     """The outputs that a ModelInferRequest wants, all when it names none, with their places in regions."""
-    names = [tensor.name for tensor in declared]
     if not request.outputs:
-        return [Output(name, None, None, 0) for name in names]
+        return declared
+    known = {output.name: output.datatype for output in declared}
     outputs: list[Output] = []
     for wanted in request.outputs:
-        if wanted.name not in names or any(output.name == wanted.name for output in outputs):
-            raise DataError(f"output {wanted.name!r} is unknown or asked for twice: there are {', '.join(names)}")
+        if wanted.name not in known or any(output.name == wanted.name for output in outputs):
+            raise DataError(f"output {wanted.name!r} is unknown or asked for twice: there are {', '.join(known)}")
         if "classification" in wanted.parameters:
             raise DataError(f"output {wanted.name!r}: classification is not offered here; ask for the tensor")
+        _check_parameters(f"output {wanted.name!r}", wanted.parameters, _PLACE)
         if "shared_memory_region" not in wanted.parameters:
-            outputs.append(Output(wanted.name, None, None, 0))
+            outputs.append(Output(wanted.name, known[wanted.name]))
             continue
         region, memory, offset = _region_of(wanted.name, wanted.parameters, regions)
         if region.read_only:
             raise DataError(f"output {wanted.name!r} cannot go to region {region.name!r}, which is only for reading")
-        outputs.append(Output(wanted.name, region, memory, offset))
+        outputs.append(Output(wanted.name, known[wanted.name], region, memory, offset))
     return outputs
 
 
-def write_output(response: Any, output: Output, declared: Tensor, array: NDArray[Any]) -> None:
-    """Add one output, its bytes in the message or in its region; DataError when they do not fit there."""
-    described = response.outputs.add(name=output.name, datatype=declared.dtype, shape=array.shape)
+def write_output(response: Any, output: Output, array: NDArray[Any]) -> Raw:
+    """Add one output to a response, and give its bytes that go behind it in the message; none where it is in a region.
+
+    DataError when it does not fit into its region.
+    """
+    described = response.outputs.add(name=output.name, datatype=output.datatype, shape=array.shape)
+    content = raw_bytes(output.datatype, array)
     if output.region is None or output.memory is None:
-        response.raw_output_contents.append(array.tobytes())
-        return
-    if array.nbytes > len(output.memory):
+        return content
+    if len(content) > len(output.memory):
         raise DataError(
-            f"output {output.name!r} has {array.nbytes} bytes, but its place in region "
-            f"{output.region.name!r} has "
+            f"output {output.name!r} has {len(content)} bytes, but its place in region {output.region.name!r} has "
             f"{len(output.memory)}: make that larger"
         )
-    np.frombuffer(output.memory, array.dtype, array.size)[:] = array.ravel()
+    output.memory[: len(content)] = content
     described.parameters["shared_memory_region"].string_param = output.region.name
-    described.parameters["shared_memory_byte_size"].int64_param = array.nbytes
+    described.parameters["shared_memory_byte_size"].int64_param = len(content)
     if output.offset:
         described.parameters["shared_memory_offset"].int64_param = output.offset
     # Clients find an output's bytes by its number, so a place is kept for those that are elsewhere.
-    response.raw_output_contents.append(b"")
+    return b""
+
+
+def raw_bytes(datatype: str, array: NDArray[Any]) -> Raw:
+    """An array as the protocol has it, row-major and little-endian: its own memory where that is so already."""
+    if datatype == texts.DATATYPE:
+        return texts.encode(array)
+    if array.nbytes <= SMALL_BYTES:
+        return array.tobytes()
+    return np.ascontiguousarray(array).data.cast("B")

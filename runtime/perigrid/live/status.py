@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from perigrid.live.constellation import Constellation
+from perigrid.live.governor import Stretch
 from perigrid.live.lateness import TOLERANCE_S, Lateness
 from perigrid.live.rundir import RunInfo
 from perigrid.live.traffic import Traffic
@@ -46,8 +48,45 @@ def lateness_fields(late: Lateness) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a governed clock has passed, how often time stood for a hold, and holds that lasted too long."""
+
+    stretches: tuple[Stretch, ...]
+    holds: int
+    forgiven: int
+
+    @property
+    def rate(self) -> float:
+        """Emulated seconds a second of the wall, of late."""
+        return self.stretches[-1].rate if self.stretches else 0.0
+
+    def fields(self) -> dict[str, Any]:
+        """For people and JSON: stretches from the first to the last."""
+        return {
+            "holds": self.holds,
+            "forgiven": self.forgiven,
+            "stretches": [rounded(stretch) for stretch in self.stretches],
+        }
+
+
+def rounded(stretch: Stretch) -> dict[str, float]:
+    """A stretch of the clock's pace as the event log and the status have it."""
+    return {
+        "from_s": round(stretch.from_s, 6),
+        "rate": float(f"{stretch.rate:.4g}"),
+        "allowed": float(f"{stretch.allowed:.4g}"),
+        "standing": round(stretch.standing, 4),
+    }
+
+
 def status(
-    constellation: Constellation, plan: ContactPlan, info: RunInfo, service_s: dict[str, float], traffic: Traffic
+    constellation: Constellation,
+    plan: ContactPlan,
+    info: RunInfo,
+    service_s: dict[str, float],
+    traffic: Traffic,
+    pace: Pace | None = None,
 ) -> dict[str, Any]:
     """What `perigrid status --json` prints."""
     import msgspec
@@ -81,6 +120,7 @@ def status(
     device = config.scenario.device
     return {
         **msgspec.to_builtins(info),
+        **({} if pace is None else {"rate": pace.rate, "pace": pace.fields()}),
         "sky_s": sky_s,
         "cores": config.cores,
         "links": links,

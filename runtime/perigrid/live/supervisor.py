@@ -25,7 +25,7 @@ from typing import Any
 import grpc
 import msgspec
 
-from perigrid.errors import EnvironmentProblem, NameInUse, PerigridError
+from perigrid.errors import EnvironmentProblem, NameInUse, PerigridError, UsageError
 from perigrid.live.clock import ClockPage
 from perigrid.live.config import (
     GROUND_HOST,
@@ -40,18 +40,34 @@ from perigrid.live.constellation import BY_SCENARIO, Constellation, wait_gone
 from perigrid.live.cores import CoreServer
 from perigrid.live.entry import CORES_SOCKET, PAYLOAD_PREFIX, die_with_parent
 from perigrid.live.eventlog import EventLog
+from perigrid.live.governor import Governor, History
+from perigrid.live.holds import HOLDS_SOCKET, HoldServer
 from perigrid.live.horizon import lead_s, write_segment
 from perigrid.live.rundir import RUN_VERSION, RunDirectory, RunInfo, SatelliteInfo
 from perigrid.live.service_times import check_device, write_service_times
-from perigrid.live.status import status
+from perigrid.live.status import Pace, rounded, status
 from perigrid.live.traffic import Traffic
+from perigrid.live.watch import Watch, create_page
 from perigrid.mesh.plan import ContactPlan, compute_segment
 from perigrid.scenario.model import Fault
 from perigrid.wire.generated import control_pb2 as protocol
 from perigrid.wire.generated import control_pb2_grpc as protocol_grpc
 
 LOOK_S = 0.05
+PACE_S = 1.0
+"""How often it is noted how fast a governed clock passes, seconds of the wall."""
+
+SWITCH_INTERVAL_S = 1e-4
 END_LIMIT_S = 1.5
+SKIP_RATE = 100.0
+"""Emulated seconds a second of the wall at which time is skipped: whatever is due meanwhile still takes its turn."""
+
+SKIP_LOOK_S = 0.02
+SKIP_SLACK_S = 0.05
+"""A skip may end so much, emulated seconds, before its time."""
+
+SKIP_HORIZON_S = 600.0
+MAX_SKIP_S = 7 * 86_400.0
 LOAD_LIMIT_S = 150.0
 SETTLING_RATE = 0.02
 SETTLING_LOOK_S = 0.1
@@ -81,6 +97,18 @@ class Supervisor:
         self._launcher = reports_to_launcher
         self._reports, write_end = os.pipe()
         self._cores = CoreServer(Path(CORES_SOCKET), self.config.cores)
+        self._holds: HoldServer | None = None
+        if self.config.governed:
+            # Holds must not wait for the interpreter: time runs until they are carried out.
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
+            hosts = len(self.config.hosts)
+            create_page(self.folder, hosts)
+            self._holds = HoldServer(Path(HOLDS_SOCKET), self.clock, Governor(), Watch.open(self.folder, hosts))
+        self._history = History()
+        self._skipping = threading.Lock()
+        self._skip_rate = 0.0
+        self._metrics = ""
+        self._pace_look_s = 0.0
         self._zygote = subprocess.Popen(
             [sys.executable, "-m", "perigrid.live.zygote", str(write_end)],
             stdin=subprocess.PIPE,
@@ -119,6 +147,14 @@ class Supervisor:
                 return None
         constellation.started = True
         server = self._serve()
+        if self.config.metrics_port is not None:
+            from perigrid.live.metrics import serve_run
+
+            try:
+                self._metrics = serve_run(self, self.config.metrics_port)
+            except EnvironmentProblem as error:
+                self._tell_launcher(failed=str(error), exit_code=str(error.exit_code))
+                return None
         self._write_info()
         self._tell_launcher(ready="")
         # The clock stands until the machine has been measured, which wants it quiet.
@@ -153,6 +189,8 @@ class Supervisor:
             controller_pid=ground.pid,
             preloaded=config.preloaded,
             satellites=tuple(satellites),
+            governed=config.governed,
+            metrics=self._metrics,
         )
 
     def _write_info(self) -> None:
@@ -169,6 +207,7 @@ class Supervisor:
             self._settle()
             self._due_faults()
             self._extend_plan()
+            self._note_pace()
 
     def _hear(self, limit_s: float) -> bool:
         """Take the reports that come within the limit; False when nobody is left to report."""
@@ -217,8 +256,71 @@ class Supervisor:
             self._set_rate(self.config.rate)
 
     def _set_rate(self, rate: float) -> None:
-        self.clock.set_rate(rate)
+        if self._holds is None:
+            self.clock.set_rate(rate)
+        else:
+            self._holds.limit(rate)
         self.constellation.note("clock", {"rate": rate})
+
+    def skip(self, until_sky_s: float) -> None:
+        """Let time pass fast until then, and at its own rate again; hold it where a process cannot keep up.
+
+        UsageError for a time that is too far, or while the run settles.
+        """
+        if not self.settled or not until_sky_s - self.clock.now_s() <= MAX_SKIP_S:
+            raise UsageError(
+                f"time cannot be skipped until {until_sky_s:g} s now: wait, or skip at most {MAX_SKIP_S:g} s"
+            )
+        with self._skipping:
+            began_s = self.clock.now_s()
+            try:
+                while (left_s := until_sky_s - self.clock.now_s()) > SKIP_SLACK_S and not self.stopping.is_set():
+                    # Hosts take up the plan's next hour when it is written: it must be there long before it begins.
+                    ready = self.plan.horizon_s - self.clock.now_s() > SKIP_HORIZON_S
+                    self._skip_at(min(SKIP_RATE, left_s / SKIP_LOOK_S / 2) if ready else 0.0)
+                    time.sleep(SKIP_LOOK_S)
+            finally:
+                self._skip_at(0.0)
+            self.clock.await_rate()
+            self.constellation.note("skip", {"from_s": began_s})
+
+    def _skip_at(self, rate: float) -> None:
+        """Time passes at this rate, or with 0 at its own."""
+        if rate == self._skip_rate:
+            return
+        self._skip_rate = rate
+        if self._holds is not None:
+            self._holds.skip(rate)
+        else:
+            self.clock.set_rate(rate or self.config.rate)
+
+    def _note_pace(self) -> None:
+        """Write how fast a governed clock has passed since the last time."""
+        wall_s = time.monotonic()
+        if self._holds is None or wall_s < self._pace_look_s:
+            return
+        self._pace_look_s = wall_s + PACE_S
+        governor = self._holds.governor
+        stretch = self._history.add(wall_s, self.clock.now_s(), governor.standing_s(wall_s), governor.rate)
+        if stretch is not None:
+            self.constellation.note("pace", rounded(stretch))
+
+    def standing(self, wall_s: float) -> tuple[float, int]:
+        """How long time has stood for holds, seconds of the wall, and how often."""
+        if self._holds is None:
+            return 0.0, 0
+        return self._holds.governor.standing_s(wall_s), self._holds.governor.holds
+
+    @property
+    def waiting(self) -> int:
+        """How many inferences wait for a core of this machine."""
+        return self._cores.waiting
+
+    def pace(self) -> Pace | None:
+        """How fast a governed clock has passed; None where its rate is given."""
+        if self._holds is None:
+            return None
+        return Pace(self._history.stretches(), self._holds.governor.holds, self._holds.governor.forgiven)
 
     def load(self, cargo: Cargo) -> None:
         """Put models and captures on board whose files lie in the run directory, while everything runs.
@@ -273,7 +375,7 @@ class Supervisor:
 
     def _extend_plan(self) -> None:
         scenario, plan = self.config.scenario, self.plan
-        if self.clock.now_s() + lead_s(scenario, self.config.rate) < plan.horizon_s:
+        if self.clock.now_s() + lead_s(scenario, max(self.config.rate, self._skip_rate)) < plan.horizon_s:
             return
         index = plan.segment_count
         write_segment(self.folder, compute_segment(scenario, self.constellation.mesh, index, plan.last_segment()))
@@ -339,6 +441,14 @@ class SupervisorService(protocol_grpc.SupervisorServicer):
         """Send probes over a link."""
         return self._do(context, lambda: self._constellation.probe(request))
 
+    def Expose(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Let a satellite's sensor take frames."""
+        return self._do(context, lambda: self._constellation.expose(request))
+
+    def Skip(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        """Let time pass fast until then."""
+        return self._do(context, lambda: self._supervisor.skip(request.until_sky_s))
+
     def Load(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Put more models and captures on board."""
         cargo = msgspec.json.decode(request.json, type=Cargo)
@@ -353,7 +463,12 @@ class SupervisorService(protocol_grpc.SupervisorServicer):
         supervisor = self._supervisor
         with supervisor.asking:
             found = status(
-                self._constellation, supervisor.plan, supervisor.info(), supervisor.service_s, supervisor.traffic
+                self._constellation,
+                supervisor.plan,
+                supervisor.info(),
+                supervisor.service_s,
+                supervisor.traffic,
+                supervisor.pace(),
             )
         found["settled"] = supervisor.settled
         return protocol.RunStatus(json=msgspec.json.encode(found).decode())

@@ -18,17 +18,15 @@ from google.protobuf.message import DecodeError
 from perigrid.errors import DataError, ProtocolError
 from perigrid.job.spec import ITEM_BYTES, MASK_SUFFIX, TILES_SUFFIX, Capture
 from perigrid.live.blobs import view_of
+from perigrid.live.serving.parameters import ITEMS, LAST_PRIORITY
 from perigrid.node.actions import Infer
 from perigrid.wire.generated import open_inference_pb2 as protocol
-
-ITEMS = "items"
-"""The parameter of a gateway's request that says how many items it has computed."""
 
 
 def scene_task(action: Infer, capture: Capture) -> protocol.ModelInferRequest:
     """Ask for the masks of a shard's windows."""
     shard = action.shard
-    request = protocol.ModelInferRequest(model_name=f"{action.model}{MASK_SUFFIX}", id=str(action.task))
+    request = _bulk(action, MASK_SUFFIX)
     image = request.inputs.add(name="capture", datatype="FP32", shape=capture.shape)
     image.parameters["shared_memory_region"].string_param = capture.name
     image.parameters["shared_memory_byte_size"].int64_param = capture.size_bytes
@@ -42,11 +40,18 @@ def stack_task(action: Infer, capture: Capture) -> protocol.ModelInferRequest:
     """Ask for one inference a tile of a shard, which is a run of the capture's tiles."""
     shard = action.shard
     item_bytes = ITEM_BYTES[capture.dtype] * math.prod(capture.item_shape)
-    request = protocol.ModelInferRequest(model_name=f"{action.model}{TILES_SUFFIX}", id=str(action.task))
+    request = _bulk(action, TILES_SUFFIX)
     tiles = request.inputs.add(name="tiles", datatype=capture.dtype, shape=[len(shard.tiles), *capture.item_shape])
     tiles.parameters["shared_memory_region"].string_param = capture.name
     tiles.parameters["shared_memory_offset"].int64_param = shard.rows[0] * item_bytes
     tiles.parameters["shared_memory_byte_size"].int64_param = len(shard.rows) * item_bytes
+    return request
+
+
+def _bulk(action: Infer, suffix: str) -> protocol.ModelInferRequest:
+    """A shard of a job: whoever asks this satellite for one inference goes first, at the latest between two tiles."""
+    request = protocol.ModelInferRequest(model_name=f"{action.model}{suffix}", id=str(action.task))
+    request.parameters["priority"].int64_param = LAST_PRIORITY
     return request
 
 

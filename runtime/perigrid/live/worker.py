@@ -2,80 +2,64 @@
 
 One gRPC server per satellite speaks the Open Inference Protocol. Each model `m` is served bare; where it has one
 input, as `m.tiles`: a stack of tiles in, each output stacked, one inference a tile; and where it gives masks, as
-`m.mask`: capture and windows in, packed masks out, tile by tile. Every tile is
-computed under a core token, so that no more run at once than the machine has cores; waiting for one is
-counted by itself (`desk_wait_s`) and is no part of the inference (`cpu_s`). Both come back as parameters of
-the response.
+`m.mask`: capture and windows in, packed masks out, tile by tile.
+
+A request waits in its model's line (`serving/line.py`), by priority, until it has a place of the model's budget. Every
+tile is computed under a core token as well, so that no more run at once than the machine has cores. Both waits are
+counted (`desk_wait_s`, of which `queue_s` in the line) and are no part of the inference (`cpu_s`); all three come back
+as parameters of the response. A request whose caller is gone, or whose deadline has passed, is never computed.
+
+What a bare model or a stack is given is its own business: NaN and infinities pass, as some models take them for what is
+missing. A mask would hide them, so a capture that holds one is refused.
 
 Status codes: NOT_FOUND for a model, version or region that is not here; INVALID_ARGUMENT for a tensor or
-parameter that does not fit; ALREADY_EXISTS for a region's name in use; RESOURCE_EXHAUSTED past a bound of
-the server.
+parameter that does not fit; ALREADY_EXISTS for a region's name in use; RESOURCE_EXHAUSTED past a bound;
+DEADLINE_EXCEEDED and CANCELLED where nobody waits; UNIMPLEMENTED for what needs CUDA.
 """
 
+from __future__ import annotations
+
 import math
-import threading
+import os
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from perigrid.errors import (
-    DataError,
-    EnvironmentProblem,
-    LinkBroken,
-    NameInUse,
-    UsageError,
-)
+from perigrid.errors import DataError
 from perigrid.job.masks import PIXELS_PER_BYTE
-from perigrid.live.forms import (
-    MAX_MESSAGE_BYTES,
-    MODEL_VERSION,
-    Form,
-    MetadataService,
-    Served,
-    add_health,
-    answer,
-    find,
-    forms_of,
-    has_batch_axis,
-)
+from perigrid.live.forms import MODEL_VERSION, Form, Served, has_batch_axis, items_in
 from perigrid.live.pipeline import LoadedModel
 from perigrid.live.scenes import first_not_finite
-from perigrid.live.shared_regions import Input, SharedRegions, read_inputs, read_outputs, write_output
+from perigrid.live.serving import texts
+from perigrid.live.serving.counters import Counters, Times
+from perigrid.live.serving.limits import Limits, limits_from
+from perigrid.live.serving.line import Caller, Claim, Line
+from perigrid.live.serving.messages import Request, Response, of_message
+from perigrid.live.serving.parameters import read_wishes
+from perigrid.live.serving.repository import Fetch, Offer, Repository
+from perigrid.live.shared_regions import Inputs, SharedRegions, read_inputs, read_outputs, write_output
 from perigrid.wire.generated import open_inference_pb2 as protocol
-from perigrid.wire.generated import open_inference_pb2_grpc as protocol_grpc
-
-SERVER_THREADS = 4
-"""Requests handled at once; more than cores, so that health and metadata are answered during an inference."""
-
-MAX_CONCURRENT_REQUESTS = 64
-"""Requests handled or waiting; the next is refused with RESOURCE_EXHAUSTED."""
 
 MAX_WINDOWS = 2_048
 """Most tiles of one mask request: their packed masks take half of a message."""
 
-MAX_OUTPUT_BYTES = MAX_MESSAGE_BYTES - 1024**2
-"""Most bytes of the outputs of a stack's tiles: they go back in one message."""
-
 MAX_CHECKED_CAPTURES = 1_024
 """How many captures in read-only regions are remembered as free of NaN; past it all are forgotten."""
+
+MESSAGE_MARGIN_BYTES = 64 * 1024
+"""What a response has besides its tensors' bytes: names, shapes, parameters."""
 
 QUANTUM_S = 0.15
 """A token held longer than this is given back between two tiles, wall seconds."""
 
-MAX_SOCKET_PATH_BYTES = 107
-"""Longest path of a unix socket (sun_path of Linux without its final zero)."""
 
-EXTENSIONS = ("system_shared_memory",)
-
-Alive = Callable[[], bool]
-"""Whether somebody still waits for the answer."""
+WAITED_S = 1e-3
+"""After a longer wait for a token it is asked once more whether anybody still waits for the answer."""
 
 
 class CoreGate(Protocol):
@@ -99,36 +83,50 @@ class OpenGate:
 
 
 class Turn:
-    """One request's hold on a core token: taken for the first tile, lent on between tiles once it is long."""
+    """One request's hold on a place in the line and a core token: taken for the first tile, lent on between tiles.
 
-    def __init__(self, gate: CoreGate, due_s: float, alive: Alive) -> None:
+    Raises what `Line.enter` raises.
+    """
+
+    __slots__ = ("_claim", "_gate", "_held_since_s", "_line", "desk_wait_s", "queue_s")
+
+    def __init__(self, line: Line, gate: CoreGate, claim: Claim) -> None:
+        self._line = line
         self._gate = gate
-        self._due_s = due_s
-        self._alive = alive
+        self._claim = claim
         self._held_since_s: float | None = None
+        self.queue_s = 0.0
         self.desk_wait_s = 0.0
 
     def next(self) -> None:
         """Hold a token for the next piece of work; LinkBroken when nobody waits for the answer any more."""
-        if self._held_since_s is not None and time.monotonic() - self._held_since_s > QUANTUM_S:
-            self.end()
-        self._check_alive()
-        if self._held_since_s is None:
-            start_s = time.monotonic()
-            self._gate.acquire(self._due_s)
-            self._held_since_s = time.monotonic()
-            self.desk_wait_s += self._held_since_s - start_s
-            self._check_alive()
+        start_s = time.monotonic()
+        if self._held_since_s is not None and start_s - self._held_since_s > QUANTUM_S:
+            self._give_back()
+        if self._held_since_s is not None:
+            self._claim.check()
+            return
+        if self._claim.seated:
+            self._line.lend(self._claim)
+        else:
+            self._line.enter(self._claim)
+        seated_s = time.monotonic()
+        self._gate.acquire(self._claim.due_s)
+        self._held_since_s = time.monotonic()
+        self.queue_s += seated_s - start_s
+        self.desk_wait_s += self._held_since_s - start_s
+        if self._held_since_s - seated_s > WAITED_S:
+            self._claim.check()
 
     def end(self) -> None:
-        """Give the token back, if one is held."""
+        """Give the token and the place back, if they are held."""
+        self._give_back()
+        self._line.leave(self._claim)
+
+    def _give_back(self) -> None:
         if self._held_since_s is not None:
             self._held_since_s = None
             self._gate.release()
-
-    def _check_alive(self) -> None:
-        if not self._alive():
-            raise LinkBroken("the request was cancelled or its deadline has passed: nothing more is computed for it")
 
 
 class Worker:
@@ -140,6 +138,11 @@ class Worker:
         regions_root: folder for `file:` regions; None refuses them.
         cores: the machine's core tokens.
         fetch: gives a model that is asked to be loaded, by its name; None loads none.
+        limits: bounds on what waits, and on messages.
+        slots: inferences that its computer does at once; a model may do so many, or as many as its entry's `cores`
+            where that is more.
+        now_s: the emulated time. A request that does not say when it is due is due when it comes, so that it is not
+            starved by what comes later. Without a clock such requests come last.
     """
 
     def __init__(
@@ -148,80 +151,119 @@ class Worker:
         models: Mapping[str, LoadedModel],
         regions_root: Path | None,
         cores: CoreGate,
-        fetch: Callable[[str], LoadedModel] | None = None,
+        fetch: Fetch | None = None,
+        limits: Limits | None = None,
+        slots: int = 1,
+        now_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self.name = name
+        self.limits = limits or Limits()
         self.regions = SharedRegions(regions_root)
+        self.repository = Repository(f"worker {name!r}", models, fetch)
+        self.line = Line(self.limits.max_waiting, self.limits.max_waiting_bytes)
+        self.counters = Counters()
         self._cores = cores
-        self._fetch = fetch
-        self._loading = threading.Lock()
-        self._served: dict[str, Served] = {}
-        self._models: dict[str, LoadedModel] = {}
+        self._slots = slots
+        self._now_s = now_s
         self._checked: set[tuple[int, int, tuple[int, ...]]] = set()
-        for model_name, model in models.items():
-            self._serve(model_name, model)
 
     def load(self, name: str) -> None:
         """Serve one model more; one that is served already stays. What `fetch` raises, and UsageError without it."""
-        if self._fetch is None:
-            raise UsageError(f"worker {self.name!r} loads no models while it runs: start it with {name!r}")
-        with self._loading:
-            if name not in self._served:
-                self._serve(name, self._fetch(name))
+        self.repository.load(name)
 
-    def _serve(self, name: str, model: LoadedModel) -> None:
-        for served in forms_of(msgspec.structs.replace(model.entry, name=name)):
-            if served.name in self._served:
-                raise NameInUse(f"two models of worker {self.name!r} are called {served.name!r}: rename one")
-            self._models[served.name] = model
-            self._served[served.name] = served
+    def unload(self, name: str) -> None:
+        """Serve a model no more; what is under way with it ends. MissingFile for one that is not served."""
+        self.repository.unload(name)
 
     def find(self, name: str, version: str) -> Served:
         """What is served under a name; MissingFile for an unknown name or version."""
-        return find(self._served, f"worker {self.name!r}", name, version)
+        return self.repository.find(name, version).served
 
-    def infer(self, request: Any, alive: Alive) -> Any:
-        """Answer a ModelInferRequest with a ModelInferResponse.
+    def budget(self, served: Served) -> int:
+        """How many requests of a model are computed at once."""
+        return max(self._slots, served.entry.cores)
 
-        Raises MissingFile, UsageError and LinkBroken, which stand for NOT_FOUND, INVALID_ARGUMENT and
-        CANCELLED.
+    def infer(self, message: Any, caller: Caller) -> Any:
+        """Answer a ModelInferRequest with a ModelInferResponse; raises what `answer` raises."""
+        return self.answer(of_message(message), caller).whole()
+
+    def answer(self, request: Request, caller: Caller) -> Response:
+        """Answer a request.
+
+        Raises MissingFile, UsageError, Overloaded, DeadlinePassed and LinkBroken, which stand for NOT_FOUND,
+        INVALID_ARGUMENT, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED and CANCELLED.
         """
-        start_s = time.thread_time()
-        served = self.find(request.model_name, request.model_version)
-        due_s = read_due(request.parameters)
-        inputs = read_inputs(request, served.inputs, self.regions)
-        outputs = read_outputs(request, served.outputs, self.regions)
-        turn = Turn(self._cores, due_s, alive)
+        start_s = time.monotonic()
+        request.check()
+        offer = self.repository.find(request.message.model_name, request.message.model_version)
         try:
-            arrays = self._run(served, inputs, turn)
+            return self._answer(request, offer, caller, start_s)
+        except BaseException:
+            self.counters.failed(offer.served.name, time.monotonic() - start_s)
+            raise
+
+    def _answer(self, request: Request, offer: Offer, caller: Caller, start_s: float) -> Response:
+        start_cpu_s = time.thread_time()
+        message, served = request.message, offer.served
+        wishes = read_wishes(message.parameters)
+        inputs = read_inputs(message, offer.inputs, self.regions, request.raw)
+        outputs = read_outputs(message, offer.outputs, self.regions)
+        claim = Claim(
+            model=served.model,
+            budget=self.budget(served),
+            caller=caller,
+            priority=wishes.priority,
+            due_s=self._now_s() if math.isinf(wishes.due_s) else wishes.due_s,
+            end_s=min(start_s + wishes.timeout_s, time.monotonic() + caller.remaining_s()),
+            size_bytes=request.size_bytes,
+        )
+        read_s = time.monotonic()
+        turn = Turn(self.line, self._cores, claim)
+        try:
+            shapes = {name: array.shape for name, array in inputs.arrays.items()}
+            served.check_batch(shapes)
+            arrays = self._run(served, offer.model, inputs, turn)
         finally:
             turn.end()
-        response = protocol.ModelInferResponse(model_name=served.name, model_version=MODEL_VERSION, id=request.id)
-        declared = {tensor.name: tensor for tensor in served.outputs}
-        for output in outputs:
-            write_output(response, output, declared[output.name], arrays[output.name])
-        response.parameters["desk_wait_s"].double_param = turn.desk_wait_s
-        response.parameters["cpu_s"].double_param = time.thread_time() - start_s
-        return response
+        run_s = time.monotonic()
+        answered = protocol.ModelInferResponse(model_name=served.name, model_version=MODEL_VERSION, id=message.id)
+        raw = [write_output(answered, output, arrays[output.name]) for output in outputs]
+        size_bytes = sum(map(len, raw))
+        self._check_size(size_bytes)
+        said = answered.parameters
+        said["queue_s"].double_param, said["desk_wait_s"].double_param = turn.queue_s, turn.desk_wait_s
+        said["cpu_s"].double_param = time.thread_time() - start_cpu_s
+        end_s = time.monotonic()
+        times = Times(turn.desk_wait_s, read_s - start_s, run_s - read_s - turn.desk_wait_s, end_s - run_s)
+        self.counters.succeeded(served.name, items_in(served, shapes), served.batch(shapes), end_s - start_s, times)
+        return Response(answered, raw, size_bytes)
 
-    def _run(self, served: Served, inputs: Mapping[str, Input], turn: Turn) -> dict[str, NDArray[Any]]:
+    def _check_size(self, size_bytes: int) -> None:
+        limit_bytes = self.limits.max_message_bytes - MESSAGE_MARGIN_BYTES
+        if size_bytes > limit_bytes:
+            raise DataError(
+                f"the outputs have {size_bytes} bytes, and a message may have {limit_bytes}: ask for fewer "
+                "outputs or items, or let them be written to shared memory"
+            )
+
+    def _run(self, served: Served, model: LoadedModel, inputs: Inputs, turn: Turn) -> dict[str, NDArray[Any]]:
         match served.form:
             case Form.BARE:
-                return self._bare(served, inputs, turn)
+                return self._bare(served, model, inputs, turn)
             case Form.TILES:
-                return self._tiles(served, inputs, turn)
+                return self._tiles(served, model, inputs, turn)
             case Form.MASKS:
-                return self._masks(served, inputs, turn)
+                return self._masks(model, inputs, turn)
 
-    def _bare(self, served: Served, inputs: Mapping[str, Input], turn: Turn) -> dict[str, NDArray[Any]]:
-        served.check_batch({name: value.array.shape for name, value in inputs.items()})
+    def _bare(self, served: Served, model: LoadedModel, inputs: Inputs, turn: Turn) -> dict[str, NDArray[Any]]:
         turn.next()
-        values = self._models[served.name].session.run({name: value.array for name, value in inputs.items()})
+        values = model.session.run(inputs.arrays)
         return {tensor.name: value for tensor, value in zip(served.outputs, values, strict=True)}
 
-    def _tiles(self, served: Served, inputs: Mapping[str, Input], turn: Turn) -> dict[str, NDArray[Any]]:
+    def _tiles(self, served: Served, model: LoadedModel, inputs: Inputs, turn: Turn) -> dict[str, NDArray[Any]]:
         """One inference a tile, alone, so that its bits do not depend on its neighbours in the request."""
-        session, tiles = self._models[served.name].session, inputs["tiles"].array
+        session, tiles = model.session, inputs.arrays["tiles"]
+        limit_bytes = self.limits.max_message_bytes - MESSAGE_MARGIN_BYTES
         tensor = session.inputs[0]
         alone = has_batch_axis(tensor)
         outputs: dict[str, list[NDArray[Any]]] = {output.name: [] for output in served.outputs}
@@ -238,45 +280,44 @@ class Worker:
                         f"{list(seen[0].shape)} for others: a stack's outputs must have one shape"
                     )
                 seen.append(value)
-                size += value.nbytes
-            if size > MAX_OUTPUT_BYTES:
+                size += _size_bytes(value)
+            if size > limit_bytes:
                 raise DataError(
-                    f"the outputs of {len(tiles)} tiles are more than {MAX_OUTPUT_BYTES} bytes: send fewer tiles a "
+                    f"the outputs of {len(tiles)} tiles are more than {limit_bytes} bytes: send fewer tiles a "
                     "request (a job's tiles_per_shard)"
                 )
         return {name: np.stack(values) for name, values in outputs.items()}
 
-    def _masks(self, served: Served, inputs: Mapping[str, Input], turn: Turn) -> dict[str, NDArray[Any]]:
-        capture, windows = inputs["capture"], inputs["windows"].array
+    def _masks(self, model: LoadedModel, inputs: Inputs, turn: Turn) -> dict[str, NDArray[Any]]:
+        capture, windows = inputs.arrays["capture"], inputs.arrays["windows"]
         if len(windows) > MAX_WINDOWS:
             raise DataError(f"{len(windows)} windows are more than {MAX_WINDOWS}: send them in several requests")
-        tile_px = self._models[served.name].tile_px or 0
-        _check_windows(windows, capture.array.shape, tile_px)
+        tile_px = model.tile_px or 0
+        _check_windows(windows, capture.shape, tile_px)
         masks = np.empty((len(windows), tile_px**2 // PIXELS_PER_BYTE), np.uint8)
         for number, (row, column) in enumerate(windows.tolist()):
             turn.next()
             if number == 0:
-                self._check_finite(capture)
+                self._check_finite(capture, inputs.places.get("capture"))
             # Borrowed under the token only, so that there are no more pipelines than tokens.
-            with self._models[served.name].pipeline() as pipeline:
-                masks[number] = pipeline.tile(capture.array, row, column)
+            with model.pipeline() as pipeline:
+                masks[number] = pipeline.tile(capture, row, column)
         return {"mask": masks}
 
-    def _check_finite(self, capture: Input) -> None:
+    def _check_finite(self, capture: NDArray[Any], place: tuple[int, int] | None) -> None:
         """DataError for NaN and infinities: a model would answer them with a mask that looks like any other.
 
         What lies in a read-only region is looked at once a registration; memory that its client may write,
         each time.
         """
-        key = None if capture.place is None else (*capture.place, capture.array.shape)
+        key = None if place is None else (*place, capture.shape)
         if key in self._checked:
             return
-        bad = first_not_finite(capture.array)
+        bad = first_not_finite(capture)
         if bad is not None:
             band, row, column = bad
             raise DataError(
-                f"the capture holds {capture.array[band, row, column]} in band {band} at row {row}, column "
-                f"{column}: "
+                f"the capture holds {capture[band, row, column]} in band {band} at row {row}, column {column}: "
                 "replace what is not a finite number"
             )
         if key is not None:
@@ -291,61 +332,13 @@ def _check_windows(windows: NDArray[np.int32], shape: tuple[int, ...], tile_px: 
     if outside.any():
         row, column = windows[int(np.argmax(outside.any(axis=1)))].tolist()
         raise DataError(
-            f"the window at row {row}, column {column} lies outside the capture of {height} x {width} "
-            "pixels: keep its "
+            f"the window at row {row}, column {column} lies outside the capture of {height} x {width} pixels: keep its "
             f"{tile_px} pixels inside"
         )
 
 
-def read_due(parameters: Any) -> float:
-    """The request parameter `due_s`, emulated seconds; infinite when not given, DataError for no number."""
-    if "due_s" not in parameters:
-        return math.inf
-    parameter = parameters["due_s"]
-    kind = parameter.WhichOneof("parameter_choice")
-    if kind not in ("double_param", "int64_param", "uint64_param"):
-        raise DataError("the parameter due_s is no number: send it as double_param, in seconds")
-    due_s = float(getattr(parameter, kind))
-    if math.isnan(due_s):
-        raise DataError("the parameter due_s is NaN: send the seconds at which the answer is due, or leave it out")
-    return due_s
-
-
-class InferenceService(MetadataService):
-    """The protocol's methods, each one call of the worker's; a worker listens only after its models are loaded."""
-
-    def __init__(self, worker: Worker) -> None:
-        super().__init__(worker.name, EXTENSIONS, worker.find)
-        self._worker = worker
-
-    def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Run a model."""
-        return answer(context, lambda: self._worker.infer(request, context.is_active))
-
-    def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Serve one model more, which the run's configuration names."""
-        answer(context, lambda: self._worker.load(request.model_name))
-        return protocol.RepositoryModelLoadResponse()
-
-    def SystemSharedMemoryStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """The registered regions."""
-        said = protocol.SystemSharedMemoryStatusResponse()
-        for region in answer(context, lambda: self._worker.regions.status(request.name)):
-            described = said.regions[region.name]
-            described.name, described.key = region.name, region.key
-            described.offset, described.byte_size = region.offset, region.byte_size
-        return said
-
-    def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Map a region under a name."""
-        place = (request.name, request.key, request.offset, request.byte_size)
-        answer(context, lambda: self._worker.regions.register(*place))
-        return protocol.SystemSharedMemoryRegisterResponse()
-
-    def SystemSharedMemoryUnregister(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Forget a region, or all."""
-        self._worker.regions.unregister(request.name)
-        return protocol.SystemSharedMemoryUnregisterResponse()
+def _size_bytes(value: NDArray[Any]) -> int:
+    return len(texts.encode(value)) if value.dtype == np.object_ else value.nbytes
 
 
 def serve(address: str, worker: Worker) -> grpc.Server:
@@ -353,32 +346,16 @@ def serve(address: str, worker: Worker) -> grpc.Server:
 
     Args:
         address: gRPC's, for instance `unix:sockets/sat-01.worker` or `127.0.0.1:0`.
-        worker: what it serves.
+        worker: what it serves, within its limits.
 
     Raises EnvironmentProblem when the address cannot be listened on.
     """
-    if address.startswith("unix:"):
-        path = address.removeprefix("unix:").removeprefix("//")
-        if len(path.encode()) > MAX_SOCKET_PATH_BYTES:
-            raise EnvironmentProblem(
-                f"the socket path {path} has {len(path.encode())} bytes, more than Linux's "
-                f"{MAX_SOCKET_PATH_BYTES}: use a "
-                "path relative to the run directory"
-            )
-    options = [
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        # Two workers on one port would share its requests silently.
-        ("grpc.so_reuseport", 0),
-    ]
-    threads = ThreadPoolExecutor(SERVER_THREADS, thread_name_prefix=worker.name)
-    server = grpc.server(threads, options=options, maximum_concurrent_rpcs=MAX_CONCURRENT_REQUESTS)
-    register: Any = protocol_grpc.add_GRPCInferenceServiceServicer_to_server
-    register(InferenceService(worker), server)
-    add_health(server)
-    try:
-        server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise EnvironmentProblem(f"worker {worker.name!r} cannot listen on {address} ({error})") from error
-    server.start()
-    return server
+    # The service needs the worker's type, and whoever starts a worker looks for this here.
+    from perigrid.live.serving.service import start
+
+    return start(address, worker)
+
+
+def environment_limits() -> Limits:
+    """The bounds that this process's environment asks for; UsageError for a value that is none."""
+    return limits_from(os.environ)

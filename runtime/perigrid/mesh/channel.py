@@ -38,13 +38,14 @@ _HASH_RANGE = 2.0 ** (8 * _HASH_BYTES)
 @dataclass(frozen=True, slots=True)
 class Departure:
     """A frame on the line: first bit out at `start_s`, last bit out at `end_s`, last bit in at `due_s` (sky
-    time).
+    time), `processing_s` of which the equipment took.
     """
 
     frame: object
     start_s: float
     end_s: float
     due_s: float
+    processing_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,16 @@ class Channel:
     """The queue and the line of one direction of one link.
 
     `rate_at` gives the line's rate, bit/s, and `delay_at` the propagation delay, s, of what leaves at a sky time.
-    Both are taken when the first bit leaves: over a frame the range changes by centimetres.
+    Both are taken when the first bit leaves: over a frame the range changes by centimetres. `processing_s` is what the
+    equipment takes for each frame, while others follow it.
     """
 
-    def __init__(self, rate_at: Callable[[float], float], delay_at: Callable[[float], float]) -> None:
+    def __init__(
+        self, rate_at: Callable[[float], float], delay_at: Callable[[float], float], processing_s: float = 0.0
+    ) -> None:
         self._rate_at = rate_at
         self._delay_at = delay_at
+        self._processing_s = processing_s
         self._control: deque[_Waiting] = deque()
         self._bulk: FairQueue[_Waiting] = FairQueue()
         self._gone: list[Departure] = []
@@ -143,7 +148,8 @@ class Channel:
             end_s = start_s + waiting.size_bytes * 8 / rate_bps
             self._free_s = end_s
             self._queued_bytes -= waiting.size_bytes
-            self._gone.append(Departure(waiting.frame, start_s, end_s, end_s + self._delay_at(start_s)))
+            due_s = end_s + self._delay_at(start_s) + self._processing_s
+            self._gone.append(Departure(waiting.frame, start_s, end_s, due_s, self._processing_s))
 
     def _next_start_s(self) -> float:
         """When the line is free and something is there; infinite where nothing waits."""

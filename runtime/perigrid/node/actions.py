@@ -12,6 +12,7 @@ from perigrid.mesh.topology import Link
 from perigrid.node.blobs import Piece
 from perigrid.node.events import Recalled
 from perigrid.node.frames import Frame, Stages
+from perigrid.node.manifest import Order
 from perigrid.node.records import Record
 from perigrid.node.replies import Reply
 
@@ -35,7 +36,8 @@ class DropQueued:
 class Infer:
     """Run a shard on the device; answered by InferenceEnded or InferenceFailed with the same `task`.
 
-    A request's shard comes with its input, whose hash is to be `digest`.
+    A request's shard comes with its input, whose hash is to be `digest`. The computer takes `extra_s` (emulated) more.
+    With a `discard_share` the result says which tiles have less of cloud, and are kept.
     """
 
     task: int
@@ -44,6 +46,8 @@ class Infer:
     shard: Shard
     input: tuple[Piece, ...] = ()
     digest: bytes = b""
+    extra_s: float = 0.0
+    discard_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,55 @@ class ForgetResults:
 
     job: str
     shards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """Make room in flash for a model's bytes, and keep the order with it; where it is there, keep the newer order."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPiece:
+    """Write a piece of a model to flash if its SHA-256 is `digest`; answered by PieceKept."""
+
+    model: bytes
+    index: int
+    pieces: tuple[Piece, ...]
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RehashModel:
+    """Read a model's bytes from flash, and hash them; answered by ModelRehashed.
+
+    Where they are wrong it is quarantined: no worker finds it until it has been found right again.
+    """
+
+    model: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ServeModel:
+    """Let the worker serve a model that was found right; answered by ModelServed."""
+
+    model: bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawModel:
+    """Let the worker serve a model no more."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropModel:
+    """Delete a model's bytes and its order from flash."""
+
+    model: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +198,12 @@ Action = (
     | KeepResult
     | JoinPieces
     | ForgetResults
+    | OpenModel
+    | KeepPiece
+    | RehashModel
+    | ServeModel
+    | WithdrawModel
+    | DropModel
     | Persist
     | Recall
     | WakeAt

@@ -9,14 +9,14 @@ The controller is a role: this machine runs wherever a driver hosts it, on the g
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from perigrid.errors import UsageError
 from perigrid.job.ledger import Ledger, Verdict
 from perigrid.job.shards import cut
 from perigrid.job.spec import Capture, Catalogue, JobSpec
 from perigrid.mesh.plan import ContactPlan
-from perigrid.mesh.routes import NoPath, Routes
+from perigrid.mesh.routes import Routes
 from perigrid.node.actions import Action, KeepResult, Note, Persist, Recall, Tell, WakeAt
 from perigrid.node.dispatch import WAKE_LEASES, DispatchConfig, Dispatcher, Work
 from perigrid.node.events import (
@@ -29,25 +29,55 @@ from perigrid.node.events import (
     Explain,
     FrameArrived,
     HangUp,
+    InferenceEnded,
+    InferenceFailed,
     JobDurable,
     Kept,
     LinkDown,
     LinkUp,
     ListJobs,
+    ListModels,
     Loaded,
     Now,
+    PushDurable,
+    PushModel,
     RowDurable,
     Submit,
     Unwatch,
     Watch,
     Woken,
 )
-from perigrid.node.frames import Alive, Failed, Hello, LinkAdvert, Result, Settled, Withdraw
-from perigrid.node.records import EpochStarted, JobAdmitted, JobEnded, Record, ShardAccepted, ShardFailed
+from perigrid.node.frames import (
+    Alive,
+    Failed,
+    Hello,
+    LinkAdvert,
+    ModelAsk,
+    ModelState,
+    Observation,
+    Result,
+    Settled,
+    Withdraw,
+)
+from perigrid.node.intake import Intake
+from perigrid.node.jobs import Job, explanation, stage_fields, waits_for_contact
+from perigrid.node.observing import KEY_PREFIX as OBSERVATION_PREFIX
+from perigrid.node.observing import WAKE_PARTS, Observing
+from perigrid.node.pushes import WAKE_PUSHES, Pushes
+from perigrid.node.records import (
+    EpochStarted,
+    JobAdmitted,
+    JobEnded,
+    ModelOrdered,
+    Record,
+    ShardAccepted,
+    ShardFailed,
+)
 from perigrid.node.relay import Relay
-from perigrid.node.replies import Admitted, Ended, Explanation, Jobs, Refused, Row
+from perigrid.node.replies import Admitted, Ended, Jobs, Refused
 from perigrid.node.requests import KEY_PREFIX, Requests
-from perigrid.node.transfers import Assembler, Message
+from perigrid.node.transfers import Assembler, Message, chunk_bytes
+from perigrid.scenario.model import NO_PROCESSING, Processing
 from perigrid.units import NodeId
 
 MAX_ACTIVE_JOBS = 64
@@ -55,6 +85,8 @@ MAX_FAILURES_PER_SHARD = 3
 SETTLED_DELAY_S = 0.2
 """How long the controller gathers acknowledgements of results for one satellite into one message."""
 
+WAKE_ASKS = "controller/asks"
+WAKE_ANSWERS = "controller/answers"
 WAKE_SETTLED = "controller/settled"
 WAKE_DEADLINES = "controller/deadlines"
 
@@ -72,23 +104,8 @@ class ControllerConfig:
     models: tuple[str, ...]
     lease_s: float
     slowest_rate_bps: float = 100e6
-
-
-@dataclass(slots=True)
-class Job:
-    """One job in the controller's hands; `rows` are its endings in the order of the journal."""
-
-    spec: JobSpec
-    ledger: Ledger
-    admitted_sky_s: float
-    durable: bool = False
-    rows: list[Row] = field(default_factory=list)
-    endings: dict[int, ShardAccepted | ShardFailed] = field(default_factory=dict)
-    failures: dict[int, int] = field(default_factory=dict)
-    watchers: dict[int, int] = field(default_factory=dict)
-    ending: JobEnded | None = None
-    ended: bool = False
-    cancelled: bool = False
+    processing: Processing = NO_PROCESSING
+    ground_slots: int = 1
 
 
 class Controller:
@@ -106,7 +123,14 @@ class Controller:
         self.models = config.models
         dispatch = DispatchConfig(config.satellites, config.names, config.lease_s, config.slowest_rate_bps)
         self.dispatcher = Dispatcher(self.relay, catalogue, dispatch)
-        self.requests = Requests(self.relay, config.names)
+        processing = config.processing
+        self.requests = Requests(self.relay, config.names, processing.gateway_s)
+        self.observing = Observing(config.names, config.ground_slots)
+        self._asks: Intake[tuple[Now, Ask]] = Intake(WAKE_ASKS, processing.gateway_s + processing.dispatch_s)
+        slowest_bytes = chunk_bytes(config.slowest_rate_bps)
+        self.pushes = Pushes(self.relay, config.satellites, config.names, lambda: self.epoch, slowest_bytes)
+        self.dispatcher.serves = lambda node, name: name in self.models or self.pushes.serves(node, name)
+        self._answers: Intake[Kept] = Intake(WAKE_ANSWERS, processing.settle_s)
         self._assembler = Assembler()
         self._results: dict[str, Message] = {}
         self._to_settle: dict[tuple[NodeId, str], list[int]] = {}
@@ -123,6 +147,12 @@ class Controller:
                     # A part of a result: it is on its way, however long that takes.
                     self._renew(now, mine.source, mine.body.job, (mine.body.shard,))
                 return actions
+            case Kept(key) if key.startswith(OBSERVATION_PREFIX):
+                return self.observing.kept(now, event)
+            case InferenceEnded():
+                return self.observing.inferred(now, event)
+            case InferenceFailed():
+                return self.observing.failed(now, event)
             case Kept():
                 return self._kept(now, event)
             case RowDurable() | AckDue() | JobDurable():
@@ -133,8 +163,12 @@ class Controller:
                 return self.relay.link_down(now, link, planned) + self._dispatch(now, paths_changed=True)
             case Woken(key):
                 return self._woken(now, key)
-            case ControllerBooted(records):
-                return self._booted(now, records)
+            case ControllerBooted(records, models):
+                actions = self._booted(now, records)
+                self.pushes.booted(models)
+                return actions
+            case PushModel() | ListModels() | PushDurable():
+                return self.pushes.handle(now, event, self.models)
             case Submit() | Watch() | Unwatch() | Cancel() | Ask() | HangUp() | ListJobs() | Explain():
                 return self._client(now, event)
             case Loaded(models, captures):
@@ -173,19 +207,15 @@ class Controller:
                 self.jobs[spec.job] = Job(spec, ledger, admitted_sky_s)
             case ShardAccepted():
                 self.jobs[record.job].ledger.settle(record.shard, record.digest)
-                self._add_row(self.jobs[record.job], record)
+                self.jobs[record.job].add_row(record)
             case ShardFailed():
                 self.jobs[record.job].ledger.fail(record.shard, record.cause)
-                self._add_row(self.jobs[record.job], record)
+                self.jobs[record.job].add_row(record)
+            case ModelOrdered():
+                self.pushes.replay(record)
             case JobEnded():
                 self.jobs[record.job].ending = record
                 self.jobs[record.job].ended = True
-
-    def _add_row(self, job: Job, ending: ShardAccepted | ShardFailed) -> Row:
-        job.endings[ending.shard] = ending
-        row = Row(len(job.rows) + 1, job.ledger.shards[ending.shard].tiles, ending)
-        job.rows.append(row)
-        return row
 
     # --- what satellites say
 
@@ -195,13 +225,18 @@ class Controller:
         match message.body:
             case Result() as result:
                 return self._trusted(now, message.source) + self._result(result, message)
+            case Observation() as observation:
+                return self.observing.came(now, observation, message)
             case Failed() as failed:
                 return self._trusted(now, message.source) + self._failed(now, failed, message.source)
             case Alive(captures, working):
                 self.dispatcher.holds(message.source, captures)
                 for name, shards in working:
                     self._renew(now, message.source, name, shards)
-                return self._trusted(now, message.source) + self._dispatch(now)
+                actions = self.pushes.alive(now, message.source, message.body.models)
+                return actions + self._trusted(now, message.source) + self._dispatch(now)
+            case ModelState() | ModelAsk() as body:
+                return self.pushes.message(now, message.source, body) + self._dispatch(now)
             case LinkAdvert():
                 return self._dispatch(now, paths_changed=True)
             case _:
@@ -246,6 +281,8 @@ class Controller:
 
     def _kept(self, now: Now, event: Kept) -> list[Action]:
         if event.key.startswith(KEY_PREFIX):
+            if self._answers.delay_s > 0:
+                return [*self._answers.put(now, event)]
             return [*self.requests.kept(now, event), *self._dispatch(now)]
         message = self._results.pop(event.key, None)
         if message is None or not isinstance(message.body, Result):
@@ -261,7 +298,7 @@ class Controller:
         if not event.intact or job is None:
             return [Note("corrupt-result", message.trace, fields)]
         verdict = job.ledger.settle(result.shard, result.digest)
-        note = Note(verdict.value, message.trace, {**fields, **_stage_fields(result, message)})
+        note = Note(verdict.value, message.trace, {**fields, **stage_fields(result, message)})
         acknowledge = Recall(AckDue(result.job, result.shard, satellite))
         if verdict is not Verdict.ACCEPTED:
             return [note, Persist((), (acknowledge,))]
@@ -340,7 +377,7 @@ class Controller:
             return [WakeAt(WAKE_SETTLED, now.local_s + SETTLED_DELAY_S, lazy=True)] if len(waiting) == 1 else []
         if isinstance(event, RowDurable):
             job = self.jobs[event.job]
-            row = self._add_row(job, job.endings[event.shard])
+            row = job.add_row(job.endings[event.shard])
             return [Tell(client, row) for client, cursor in job.watchers.items() if cursor < row.cursor]
         if event.job == "":
             self.leading = True
@@ -366,6 +403,7 @@ class Controller:
         for satellite in self.config.satellites:
             frames = self.relay.sender.frames(satellite, Hello(), epoch=self.epoch)
             actions += self.relay.submit(now, frames)
+        actions += self.pushes.lead(now)
         return actions + self._arm_deadlines(now) + self._dispatch(now)
 
     # --- time
@@ -377,6 +415,16 @@ class Controller:
             return self._settle_out(now)
         if key == WAKE_DEADLINES:
             return self._deadlines(now)
+        if key == WAKE_PUSHES:
+            return self.pushes.look(now)
+        if key == WAKE_PARTS:
+            return self.observing.overdue(now)
+        if key == WAKE_ASKS:
+            asks, more = self._asks.due(now)
+            return [*more, *(action for asked, ask in asks for action in self._asked(now, ask, asked))]
+        if key == WAKE_ANSWERS:
+            answers, more = self._answers.due(now)
+            return [*more, *(a for kept in answers for a in self.requests.kept(now, kept)), *self._dispatch(now)]
         return self.relay.woken(now, key)
 
     def _settle_out(self, now: Now) -> list[Action]:
@@ -390,14 +438,14 @@ class Controller:
     def _deadlines(self, now: Now) -> list[Action]:
         actions: list[Action] = []
         for job in self.jobs.values():
-            if job.ending is None and _deadline_sky_s(job) <= now.sky_s:
+            if job.ending is None and job.deadline_sky_s <= now.sky_s:
                 cause = f"DEADLINE: {job.spec.deadline_s} s after admission"
                 actions += self._fail_rest(now, job, cause)
         actions += self.requests.overdue(now, self.epoch)
         return actions + self._arm_deadlines(now)
 
     def _arm_deadlines(self, now: Now) -> list[Action]:
-        due_s = min((_deadline_sky_s(j) for j in self.jobs.values() if j.ending is None), default=float("inf"))
+        due_s = min((j.deadline_sky_s for j in self.jobs.values() if j.ending is None), default=float("inf"))
         due_s = min(due_s, self.requests.next_deadline_sky_s())
         if due_s == float("inf"):
             return []
@@ -409,7 +457,7 @@ class Controller:
             return []
         active = [j for j in self.jobs.values() if j.durable and j.ending is None]
         actions: list[Action] = []
-        works = [*self.requests.works(), *(Work(j.ledger, _until_sky_s(j)) for j in active)]
+        works = [*self.requests.works(), *(Work(j.ledger, j.until_sky_s) for j in active)]
         # Sorting is stable: of equal priorities requests come first, then jobs in the order of their admission.
         works.sort(key=lambda work: -work.ledger.spec.priority)
         spent = self.dispatcher.run(now, works, self.epoch, paths_changed, actions)
@@ -426,10 +474,12 @@ class Controller:
 
     def _client(self, now: Now, event: ClientRequest) -> list[Action]:
         match event:
+            case Ask() if self._asks.delay_s > 0:
+                return [*self._asks.put(now, (now, event))]
             case Ask():
-                taken = self.requests.asked(now, event, self.epoch, self.models)
-                return [*taken, *self._arm_deadlines(now), *self._dispatch(now)]
+                return self._asked(now, event, now)
             case HangUp(client):
+                self._asks.drop(lambda held: held[1].client == client)
                 return [*self.requests.gave_up(now, client, self.epoch), *self._dispatch(now)]
             case Submit(client, spec):
                 return self._submitted(now, client, spec)
@@ -442,21 +492,31 @@ class Controller:
             case Cancel(client, name):
                 return self._cancelled(now, client, name)
             case ListJobs(client):
-                return [Tell(client, Jobs(tuple(_summary(job) for job in self.jobs.values())))]
+                return [Tell(client, Jobs(tuple(job.summary() for job in self.jobs.values())))]
             case Explain(client, node):
-                return [Tell(client, self._explanation(now, NodeId(node)))]
+                return [
+                    Tell(
+                        client,
+                        explanation(now, NodeId(node), self.config.names[node], self.jobs.values(), self.dispatcher),
+                    )
+                ]
+
+    def _asked(self, now: Now, ask: Ask, asked: Now) -> list[Action]:
+        """A request that came in at `asked` is through the ground's equipment."""
+        taken = self.requests.asked(asked, ask, self.epoch, (*self.models, *self.pushes.names()))
+        return [*taken, *self._arm_deadlines(now), *self._dispatch(now)]
 
     def _submitted(self, now: Now, client: int, spec: JobSpec) -> list[Action]:
         known = self.jobs.get(spec.job)
         if known is not None:
-            return [Tell(client, self._answer_again(known, spec))]
+            return [Tell(client, known.again(spec))]
         refusal = self._refusal(spec)
         if refusal is not None:
             return [Tell(client, Refused(spec.job, refusal))]
         ledger = Ledger(spec, cut(spec, self.catalogue))
         job = Job(spec, ledger, now.sky_s)
         self.jobs[spec.job] = job
-        waits_for, until_s = self._contact(now)
+        waits_for, until_s = waits_for_contact(now, self.dispatcher, self.config.satellites)
         tiles = sum(len(s.tiles) for s in ledger.shards)
         reply = Admitted(spec.job, tiles, len(ledger.shards), False, waits_for, until_s, now.sky_s)
         fields: dict[str, str | int | float] = {
@@ -474,38 +534,24 @@ class Controller:
         admitted = Persist((JobAdmitted(spec, now.sky_s),), then)
         return [Note("job-admitted", 0, fields), admitted, *self._arm_deadlines(now)]
 
-    def _answer_again(self, known: Job, spec: JobSpec) -> Admitted | Refused:
-        if known.spec != spec:
-            cause = f"job {spec.job} exists with another specification; give this one an id of its own"
-            return Refused(spec.job, cause)
-        tiles = sum(len(s.tiles) for s in known.ledger.shards)
-        return Admitted(spec.job, tiles, len(known.ledger.shards), True, admitted_sky_s=known.admitted_sky_s)
-
     def _refusal(self, spec: JobSpec) -> str | None:
         try:
             spec.check()
             cut(spec, self.catalogue)
         except UsageError as error:
             return str(error)
-        if spec.model not in self.models:
-            names = ", ".join(self.models) or "none"
+        models = (*self.models, *self.pushes.names())
+        if spec.model not in models:
+            names = ", ".join(models) or "none"
             return f"model {spec.model!r} is not on the satellites (there: {names}); add it to the scenario's models"
+        if spec.model not in self.models:
+            captures = self.catalogue.of(spec.dataset)
+            cause = self.pushes.refusal(spec.model, (self.dispatcher.holders(c.name) for c in captures))
+            if cause:
+                return cause
         if sum(j.ending is None for j in self.jobs.values()) >= MAX_ACTIVE_JOBS:
             return f"{MAX_ACTIVE_JOBS} jobs are running, which is the limit; wait for one or cancel one"
         return None
-
-    def _contact(self, now: Now) -> tuple[str, float | None]:
-        """What a job would wait for before its first shard goes up, if for anything."""
-        reasons = []
-        for satellite in self.config.satellites:
-            path = self.dispatcher.path(now, satellite)
-            if not isinstance(path, NoPath):
-                return "", None
-            reasons.append(path)
-        if not reasons:
-            return "", None
-        first = min(reasons, key=lambda p: float("inf") if p.until_s is None else p.until_s)
-        return first.reason, first.until_s
 
     def _watched(self, client: int, name: str, cursor: int) -> list[Action]:
         job = self.jobs.get(name)
@@ -524,59 +570,5 @@ class Controller:
         if job.ending is None:
             job.cancelled = True
             actions = self._fail_rest(now, job, "CANCELLED by its client")
-            return [*actions, Tell(client, Jobs((_summary(job),)))]
-        return [Tell(client, Jobs((_summary(job),)))]
-
-    def _explanation(self, now: Now, node: NodeId) -> Explanation:
-        waiting = leased = 0
-        for job in self.jobs.values():
-            if job.ending is not None:
-                continue
-            leased += sum(lease.satellite == node for lease in job.ledger.leases.values())
-            for capture, shards in job.ledger.open.items():
-                waiting += len(shards) if node in self.dispatcher.holders(capture) else 0
-        path = self.dispatcher.path(now, node) if node != self.config.node else None
-        blocked = path if isinstance(path, NoPath) else None
-        return Explanation(
-            self.config.names[node],
-            blocked is None,
-            waiting,
-            leased,
-            blocked.reason if blocked is not None else "",
-            blocked.until_s if blocked is not None else None,
-        )
-
-
-def _stage_fields(result: Result, message: Message) -> dict[str, str | int | float]:
-    """Where a result's time went, for the event log."""
-    stages = result.stages
-    return {
-        "attempt": result.attempt,
-        "digest": result.digest.hex(),
-        "sent_s": stages.sent_sky_s,
-        "arrived_s": stages.arrived_sky_s,
-        "queue_s": stages.queue_s,
-        "inference_s": stages.inference_s,
-        "desk_wait_s": stages.desk_wait_s,
-        "cpu_s": stages.cpu_s,
-        "up_laser_s": stages.up_laser_s,
-        "up_ground_s": stages.up_ground_s,
-        "down_laser_s": message.laser_s,
-        "down_ground_s": message.ground_s,
-    }
-
-
-def _deadline_sky_s(job: Job) -> float:
-    until_s = _until_sky_s(job)
-    return float("inf") if until_s is None else until_s
-
-
-def _until_sky_s(job: Job) -> float | None:
-    return None if job.spec.deadline_s is None else job.admitted_sky_s + job.spec.deadline_s
-
-
-def _summary(job: Job) -> tuple[str, str, int, int, int, int]:
-    ledger = job.ledger
-    state = job.ending.outcome if job.ending is not None else "running"
-    done = len(ledger.accepted) + len(ledger.failed)
-    return job.spec.job, state, done, len(ledger.shards), ledger.total_attempts, job.spec.priority
+            return [*actions, Tell(client, Jobs((job.summary(),)))]
+        return [Tell(client, Jobs((job.summary(),)))]

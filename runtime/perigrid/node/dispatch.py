@@ -7,12 +7,12 @@ the plan brings it back. Only satellites that can be reached now are given work.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from perigrid.job.ledger import Ledger
 from perigrid.job.placement import place, place_request
-from perigrid.job.spec import Capture, Catalogue, Shard
+from perigrid.job.spec import Capture, Catalogue, Shard, plain_model
 from perigrid.mesh.routes import NoPath, Path, Routes
 from perigrid.node.actions import Action, Note, WakeAt
 from perigrid.node.blobs import Blob
@@ -48,7 +48,8 @@ class Work:
     """What is to be placed: a job's shards, or a request's one with its input.
 
     For a request: `satellite` is the one that shall do it (None: any), `nearest` prefers the nearest to the least busy,
-    `refused` are those that could not, and `asked` those that may have it in hand, with when they were asked (local).
+    `refused` are those that could not, and `asked` those that may have it in hand, with when they were asked (local);
+    with a `trace_parent` its way is written down.
     """
 
     ledger: Ledger
@@ -58,6 +59,7 @@ class Work:
     nearest: bool = False
     refused: dict[NodeId, None] = field(default_factory=dict)
     asked: dict[NodeId, float] = field(default_factory=dict)
+    trace_parent: bytes = b""
 
 
 class Dispatcher:
@@ -67,6 +69,7 @@ class Dispatcher:
         self.relay = relay
         self.lease_s = config.lease_s
         self.suspects: dict[NodeId, None] = {}
+        self.serves: Callable[[NodeId, str], bool] = lambda node, model: True
         self._config = config
         self._names = config.names
         self._holders: dict[str, dict[NodeId, None]] = {}
@@ -221,6 +224,7 @@ class Dispatcher:
     def _place(self, now: Now, work: Work, capture: str, paths: dict[NodeId, Path | NoPath]) -> NodeId | None:
         def can_take(satellite: NodeId) -> bool:
             free = self._leased.get(satellite, 0) < MAX_LEASED_SHARDS_PER_SATELLITE
+            free = free and self.serves(satellite, plain_model(work.ledger.spec.model))
             return free and isinstance(self._path(now, satellite, paths), Path)
 
         def queued(satellite: NodeId) -> int:
@@ -258,6 +262,7 @@ class Dispatcher:
             payload=work.input,
             chunk=chunk_bytes(self._config.slowest_rate_bps),
             epoch=epoch,
+            trace_parent=work.trace_parent,
         )
         name, trace = self._names[satellite], frames[0].trace
         notes = [

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perigrid.job.spec import Capture, JobSpec
+from perigrid.job.spec import Capture, JobSpec, Shard
 from perigrid.mesh.topology import Link
 from perigrid.node.blobs import Blob
 from perigrid.node.frames import Frame, Stages
+from perigrid.node.manifest import Manifest, Order
 from perigrid.node.records import Record
 from perigrid.units import NodeId
 
@@ -34,18 +35,28 @@ class HeldResult:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldModel:
+    """A model found in flash after a boot: the order under which it was kept, and those pieces whose hash is right."""
+
+    order: Order
+    pieces: tuple[tuple[int, Blob], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SatelliteBooted:
-    """A satellite starts; captures and results are what its flash still holds."""
+    """A satellite starts; captures, results and models are what its flash still holds."""
 
     captures: tuple[tuple[str, Blob], ...]
     results: tuple[HeldResult, ...]
+    models: tuple[HeldModel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ControllerBooted:
-    """A controller starts with what its journal holds, oldest first."""
+    """A controller starts with what its journal holds, oldest first; `models` are the ground's copies, in pieces."""
 
     records: tuple[Record, ...]
+    models: tuple[tuple[bytes, tuple[Blob, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +84,17 @@ class LinkDown:
 
 @dataclass(frozen=True, slots=True)
 class InferenceEnded:
-    """The device has finished a task: its result, and what it took. `task` is the machine's own number."""
+    """The device has finished a task: its result, and what it took. `task` is the machine's own number.
+
+    Where it was asked which tiles are worth going on with, `kept` are their places among the task's.
+    """
 
     task: int
     blob: Blob
     inference_s: float
     desk_wait_s: float
     cpu_s: float
+    kept: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,33 @@ class Kept:
     key: str
     blob: Blob
     intact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PieceKept:
+    """What `KeepPiece` asked for: `found` is the piece's SHA-256, `blob` the piece in flash where that was right."""
+
+    model: bytes
+    index: int
+    found: bytes
+    blob: Blob | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRehashed:
+    """What `RehashModel` asked for: the SHA-256 of all its bytes, and the pieces whose own is not the manifest's."""
+
+    model: bytes
+    found: bytes
+    wrong: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelServed:
+    """What `ServeModel` asked for: the worker serves the model, or says why it cannot."""
+
+    model: bytes
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +191,25 @@ class JobDurable:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposed:
+    """A sensor of this satellite took a frame, number `number` of its own: `raw` are its bytes, tile by tile.
+
+    `shard` names its tiles, and the capture in flash that holds their pixels, or none where `raw` does.
+    """
+
+    sensor: str
+    number: int
+    model: str
+    treatment: str
+    raw: Blob
+    shard: Shard
+    deadline_sky_s: float
+    filter_model: str = ""
+    discard_share: float = 1.0
+    trace_parent: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Submit:
     """A client submits a job; `client` is who to tell."""
 
@@ -185,6 +246,7 @@ class Ask:
     """A client wants one inference in orbit: answered by Answered or Declined.
 
     `satellite` is the one that shall do it, or None for any; with `nearest` the nearest takes it, else the least busy.
+    With a `trace_parent` (as in frames) its way is written down.
     """
 
     client: int
@@ -194,6 +256,7 @@ class Ask:
     nearest: bool
     priority: int
     deadline_sky_s: float | None
+    trace_parent: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +281,42 @@ class Explain:
     node: int
 
 
-Recalled = RowDurable | AckDue | JobDurable
+@dataclass(frozen=True, slots=True)
+class PushDurable:
+    """Recalled by the controller itself: the order to bring a model up is in the journal for good."""
+
+    model: bytes
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushModel:
+    """A client wants a model on satellites (empty: on all); `pieces` are its bytes on the ground.
+
+    Answered by Models, or Refused.
+    """
+
+    client: int
+    manifest: Manifest
+    pieces: tuple[Blob, ...]
+    targets: tuple[NodeId, ...]
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListModels:
+    """A client asks which models are where; with `rehash`, every satellite is told to look at its own again.
+
+    Answered by Models, from what the ground knows now.
+    """
+
+    client: int
+    rehash: bool = False
+
+
+Recalled = RowDurable | AckDue | JobDurable | PushDurable
 ClientRequest = Submit | Watch | Unwatch | Cancel | Ask | HangUp | ListJobs | Explain
+ModelRequest = PushModel | ListModels
 
 Event = (
     SatelliteBooted
@@ -229,9 +326,14 @@ Event = (
     | LinkDown
     | InferenceEnded
     | InferenceFailed
+    | Exposed
     | Kept
+    | PieceKept
+    | ModelRehashed
+    | ModelServed
     | Loaded
     | Woken
     | Recalled
     | ClientRequest
+    | ModelRequest
 )

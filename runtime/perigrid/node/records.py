@@ -10,6 +10,7 @@ import msgspec
 
 from perigrid.job.spec import JobSpec
 from perigrid.node.frames import Stages
+from perigrid.node.manifest import Order
 from perigrid.units import NodeId
 
 
@@ -65,4 +66,11 @@ class JobEnded(msgspec.Struct, frozen=True, tag=True):
     conflicts: int
 
 
-Record = EpochStarted | JobAdmitted | ShardAccepted | ShardFailed | JobEnded
+class ModelOrdered(msgspec.Struct, frozen=True, tag=True):
+    """A model is to be brought up; its bytes lie on the ground under its hash."""
+
+    order: Order
+    ordered_sky_s: float
+
+
+Record = EpochStarted | JobAdmitted | ShardAccepted | ShardFailed | JobEnded | ModelOrdered

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import msgspec
 
 from perigrid.mesh.plan import ContactPlan
-from perigrid.mesh.routes import NoPath, Routes
-from perigrid.mesh.topology import Link
+from perigrid.mesh.routes import Hop, NoPath, Routes
+from perigrid.mesh.topology import Link, LinkKind
 from perigrid.node.actions import Action, DropQueued, Note, Send, WakeAt
 from perigrid.node.custody import MAX_TRIES, Incoming, Outgoing
 from perigrid.node.events import Now
@@ -49,11 +49,12 @@ MAX_WAITING_FRAMES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A frame without a path, and why."""
+    """A frame without a path, since when, and why."""
 
     frame: Frame
     reason: str
     until_sky_s: float | None
+    since_sky_s: float = 0.0
 
 
 class Relay:
@@ -182,27 +183,53 @@ class Relay:
         for link in (*self.told_dead, *self._lost):
             frame = _met(frame, link)
         dead = self._dead.union(frame.met) if frame.met else self._dead
-        hop = self.routes.next_hop(self.node, frame.destination, now.sky_s, dead)
+        hop = (
+            self._own_pass(now)
+            if frame.own_pass
+            else self.routes.next_hop(self.node, frame.destination, now.sky_s, dead)
+        )
+        if frame.hop_limit == 1 and not frame.hops and (isinstance(hop, NoPath) or hop.node != frame.destination):
+            # It was meant for a neighbour alone, who asks somebody else when it does not come.
+            return
         if isinstance(hop, NoPath):
             self._wait(now, frame, hop, actions)
             return
         outgoing = self._outgoing.setdefault(hop.link, Outgoing(self.sender.boot))
         state = self.plan.state(hop.link, now.sky_s).seen_from(hop.link, self.node)
-        frame = msgspec.structs.replace(frame, routed_sky_s=now.sky_s)
+        here_sky_s = now.sky_s if frame.here_sky_s < 0 else frame.here_sky_s
+        frame = msgspec.structs.replace(frame, routed_sky_s=now.sky_s, here_sky_s=here_sky_s)
         if (outgoing.backlog and frame.priority is Priority.BULK) or not outgoing.may_send(frame, state):
             outgoing.backlog.put(flow_of(frame), frame)
             return
         actions.append(Send(hop.link, outgoing.take(frame, now.local_s, state)))
 
+    def _own_pass(self, now: Now) -> Hop | NoPath:
+        """A satellite's own link to a station, the nearest of several, and the fibre from there; or when one comes."""
+        kinds = {link.kind for link in self.plan.links_of(self.node)}
+        kind = LinkKind.FIBRE if LinkKind.FIBRE in kinds else LinkKind.RADIO
+        links = [link for link in self.plan.links_of(self.node) if link.kind is kind]
+        up = [(self.plan.delay_s(link, now.sky_s), link) for link in links if link in self.up]
+        if up:
+            delay_s, link = min(up)
+            return Hop(link, link.other(self.node), delay_s)
+        changes = (self.plan.next_change(link, now.sky_s) for link in links)
+        until_s = min((t for t in changes if t < self.plan.horizon_s), default=None)
+        return NoPath("it waits for this satellite's own pass over a station", until_s, ())
+
     def _wait(self, now: Now, frame: Frame, no_path: NoPath, actions: list[Action]) -> None:
         if len(self.waiting) >= MAX_WAITING_FRAMES:
             actions.append(Note("waiting-full", frame.trace, {"destination": frame.destination}))
             return
-        self.waiting.append(Waiting(frame, no_path.reason, no_path.until_s))
+        if frame.here_sky_s < 0:
+            frame = msgspec.structs.replace(frame, here_sky_s=now.sky_s)
+        self.waiting.append(Waiting(frame, no_path.reason, no_path.until_s, now.sky_s))
+        if not frame.held_s:
+            actions.append(Note("wait", frame.trace, {"destination": frame.destination, "reason": no_path.reason}))
         retry_s = RETRY_WAITING_S
         if no_path.until_s is not None:
-            retry_s = min(retry_s, max(0.0, no_path.until_s - now.sky_s) + 1e-3)
-        actions.append(Note("wait", frame.trace, {"destination": frame.destination, "reason": no_path.reason}))
+            opens_s = max(0.0, no_path.until_s - now.sky_s) + 1e-3
+            # Where faults have no part in it the plan is right; what it does not know comes as a link that is up.
+            retry_s = min(retry_s, opens_s) if no_path.blocked_by or frame.met else opens_s
         self._arm_waiting(now.local_s + retry_s, actions)
 
     def _arm_waiting(self, wake_s: float, actions: list[Action]) -> None:
@@ -211,8 +238,9 @@ class Relay:
             actions.append(WakeAt(WAKE_WAITING, wake_s))
 
     def _retry(self, now: Now, forget_met: bool = False, returned: Link | None = None) -> list[Action]:
-        waiting, self.waiting = self.waiting, []
-        frames = (w.frame for w in waiting)
+        # Word of a link that is older than anybody remembers it helps nobody; for a dead node it would wait for ever.
+        waiting, self.waiting = [w for w in self.waiting if not _is_stale(now, w.frame)], []
+        frames = (msgspec.structs.replace(w.frame, held_s=w.frame.held_s + now.sky_s - w.since_sky_s) for w in waiting)
         if returned is not None:
             # They met it dead, and waited for this.
             frames = (msgspec.structs.replace(f, met=tuple(k for k in f.met if k != returned)) for f in frames)
@@ -356,6 +384,10 @@ class Relay:
     def _refresh(self) -> None:
         own = (link for link in self.plan.links_of(self.node) if link not in self.up)
         self._dead = frozenset([*self.told_dead, *self._lost, *own])
+
+
+def _is_stale(now: Now, frame: Frame) -> bool:
+    return isinstance(frame.body, LinkAdvert) and now.sky_s - frame.body.since_sky_s > ADVERT_LIFETIME_S
 
 
 def _met(frame: Frame, link: Link) -> Frame:

@@ -7,9 +7,12 @@ from typing import Literal
 
 import msgspec
 
+from perigrid.mesh.way import Leg
 from perigrid.node.blobs import Blob
-from perigrid.node.frames import Stages
+from perigrid.node.frames import ModelStateWord, Stages
+from perigrid.node.manifest import Manifest
 from perigrid.node.records import JobEnded, ShardAccepted, ShardFailed
+from perigrid.units import NodeId
 
 
 class Admitted(msgspec.Struct, frozen=True, tag=True):
@@ -67,7 +70,10 @@ class Explanation(msgspec.Struct, frozen=True, tag=True):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A request's answer: its bytes, and how they came about. Sky times are when it was asked for and answered."""
+    """A request's answer: its bytes, and how they came about. Sky times are when it was asked for and answered.
+
+    `down` is the way of a traced one down; `gateway_s` is what the gateway's equipment took before it was dispatched.
+    """
 
     request: str
     blob: Blob
@@ -79,6 +85,36 @@ class Answered:
     down_ground_s: float
     asked_sky_s: float
     answered_sky_s: float
+    down: tuple[Leg, ...] = ()
+    gateway_s: float = 0.0
+    trace_parent: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """How a sensor's frame ended: `outcome` is "ok", "discarded" by its filter, or "failed".
+
+    It was taken at `taken_sky_s`, and its answer known on the ground at `answered_sky_s`. `stages` are those on board,
+    `down` the legs of what came down last, `size_bytes` all that came down; the ground's queue and inference follow.
+    """
+
+    frame: str
+    sensor: str
+    number: int
+    satellite: str
+    treatment: str
+    outcome: str
+    taken_sky_s: float
+    answered_sky_s: float
+    deadline_sky_s: float
+    tiles: int
+    size_bytes: int
+    hops: int
+    stages: Stages
+    down: tuple[Leg, ...]
+    ground_queue_s: float
+    ground_inference_s: float
+    trace_parent: bytes = b""
 
 
 Reason = Literal["full", "refused", "deadline", "failed"]
@@ -92,4 +128,44 @@ class Declined:
     cause: str
 
 
-Reply = Admitted | Refused | Row | Ended | Jobs | Explanation | Answered | Declined
+@dataclass(frozen=True, slots=True)
+class ModelAt:
+    """A pushed model on one satellite, as the ground knows it; `heard_sky_s` is when it last said so (below 0: never).
+
+    `pieces` are how many are there, `rehashed_sky_s` is when all its bytes were last found right, `found` the hash of
+    bytes that were wrong.
+    """
+
+    satellite: NodeId
+    state: ModelStateWord
+    pieces: int
+    heard_sky_s: float
+    rehashed_sky_s: float
+    cause: str
+    found: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PushedModel:
+    """A pushed model: what it is, whom it is for, when it was first ordered, and where it is.
+
+    `uplinked_bytes` of it have been sent up by the present controller.
+    """
+
+    manifest: Manifest
+    targets: tuple[NodeId, ...]
+    pinned: bool
+    ordered_sky_s: float
+    uplinked_bytes: int
+    places: tuple[ModelAt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Which models were pushed, and how that goes."""
+
+    models: tuple[PushedModel, ...]
+    sky_s: float
+
+
+Reply = Admitted | Refused | Row | Ended | Jobs | Explanation | Answered | Declined | Observed | Models

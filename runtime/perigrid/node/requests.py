@@ -54,10 +54,11 @@ class Request:
 class Requests:
     """The requests under way; part of the controller's machine."""
 
-    def __init__(self, relay: Relay, names: tuple[str, ...]) -> None:
+    def __init__(self, relay: Relay, names: tuple[str, ...], gateway_s: float = 0.0) -> None:
         self.active: dict[str, Request] = {}
         self._relay = relay
         self._names = names
+        self._gateway_s = gateway_s
         self._count = 0
         self._input_bytes = 0
 
@@ -74,8 +75,8 @@ class Requests:
         """When the first request's time is over; infinite where none has a deadline."""
         return min((_deadline_sky_s(r) for r in self.active.values()), default=float("inf"))
 
-    def asked(self, now: Now, ask: Ask, epoch: int, models: tuple[str, ...]) -> list[Action]:
-        """Take a request, or decline it at once."""
+    def asked(self, asked: Now, ask: Ask, epoch: int, models: tuple[str, ...]) -> list[Action]:
+        """Take a request that was asked for then, or decline it at once."""
         if plain_model(ask.model) not in models:
             there = ", ".join(models) or "none"
             return [
@@ -90,8 +91,15 @@ class Requests:
         self._count += 1
         spec = JobSpec(job=f"{REQUEST_PREFIX}{epoch}.{self._count}", model=ask.model, dataset="", priority=ask.priority)
         shard = Shard(index=0, capture="", tiles=(0,), rows=(0,), columns=(0,))
-        work = Work(Ledger(spec, (shard,)), ask.deadline_sky_s, ask.input, ask.satellite, ask.nearest)
-        request = Request(work, ask.client, epoch, now.sky_s)
+        work = Work(
+            Ledger(spec, (shard,)),
+            ask.deadline_sky_s,
+            ask.input,
+            ask.satellite,
+            ask.nearest,
+            trace_parent=ask.trace_parent,
+        )
+        request = Request(work, ask.client, epoch, asked.sky_s)
         self.active[spec.job] = request
         self._input_bytes += request.size_bytes
         fields: dict[str, str | int | float] = {"request": spec.job, "model": ask.model, "bytes": ask.input.length}
@@ -147,6 +155,9 @@ class Requests:
             message.ground_s,
             request.asked_sky_s,
             now.sky_s,
+            message.way,
+            self._gateway_s,
+            request.work.trace_parent,
         )
         acknowledge = Recall(AckDue(request.name, 0, message.source))
         note = Note("answered", message.trace, fields)

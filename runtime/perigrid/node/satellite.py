@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from perigrid.job.spec import JOB_ID_CHARACTERS, REQUEST_PREFIX, Catalogue, Shard, plain_model
 from perigrid.mesh.plan import ContactPlan
 from perigrid.mesh.routes import Routes
+from perigrid.mesh.way import Leg
 from perigrid.node.actions import (
     AbandonInference,
     Action,
@@ -24,8 +25,10 @@ from perigrid.node.actions import (
     WakeAt,
 )
 from perigrid.node.blobs import Blob, Piece, whole
+from perigrid.node.copies import FLASH_BYTES, SCRUB_S, ShelfConfig
 from perigrid.node.events import (
     Event,
+    Exposed,
     FrameArrived,
     InferenceEnded,
     InferenceFailed,
@@ -33,15 +36,25 @@ from perigrid.node.events import (
     LinkDown,
     LinkUp,
     Loaded,
+    ModelRehashed,
+    ModelServed,
     Now,
+    PieceKept,
     SatelliteBooted,
     Woken,
 )
 from perigrid.node.frames import (
     Alive,
     Assign,
+    Body,
     Failed,
     Hello,
+    ModelAsk,
+    ModelHave,
+    ModelOffer,
+    ModelPiece,
+    ModelQuery,
+    Part,
     Priority,
     Probe,
     Replica,
@@ -50,10 +63,16 @@ from perigrid.node.frames import (
     Stages,
     Withdraw,
 )
+from perigrid.node.intake import Intake
+from perigrid.node.models import MODELS_PREFIX, Shelf
 from perigrid.node.relay import Relay
+from perigrid.node.sensing import FRAME_PREFIX, FRAME_PRIORITY, BoardWork, Sensing, SensingConfig
+from perigrid.node.sensing import KEY_PREFIX as FRAME_KEY_PREFIX
 from perigrid.node.transfers import Assembler, Message, chunk_bytes
+from perigrid.scenario.model import NO_PROCESSING, Processing
 from perigrid.units import NodeId
 
+WAKE_INTAKE = "satellite/intake"
 WAKE_ALIVE = "satellite/alive"
 WAKE_DEADLINES = "satellite/deadlines"
 ALIVES_PER_LEASE = 4
@@ -74,7 +93,10 @@ DEADLINE_SLACK_S = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class SatelliteConfig:
-    """What a satellite is told when it is built: its place, its models, its slots, and the links' rates."""
+    """What a satellite is told when it is built: its place, its models, its slots, and the links' rates.
+
+    `model_bytes` is its room for models that are pushed to it, `scrub_s` how often they are hashed again, from `seed`.
+    """
 
     node: NodeId
     ground: NodeId
@@ -82,15 +104,24 @@ class SatelliteConfig:
     slots: int
     laser_rate_bps: float
     ground_rate_bps: float
+    processing: Processing = NO_PROCESSING
+    model_bytes: int = FLASH_BYTES
+    scrub_s: float = SCRUB_S
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How an assignment came up: when the ground sent it, and what it spent for lasers and for radio and fibre."""
+    """How an assignment came up: when the ground sent it, and what it spent for lasers and for radio and fibre.
+
+    A traced one has its legs as well.
+    """
 
     sent_sky_s: float
     laser_s: float
     ground_s: float
+    legs: tuple[Leg, ...] = ()
+    trace_parent: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +140,7 @@ class Task:
     input: tuple[Piece, ...]
     digest: bytes
     started_s: float = 0.0
+    discard_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +151,7 @@ class Finished:
     attempt: int
     stages: Stages
     since_s: float = float("-inf")
+    trace_parent: bytes = b""
 
 
 class Satellite:
@@ -143,6 +176,18 @@ class Satellite:
         self._keeping: dict[tuple[str, int], Finished] = {}
         self._alive_wake_s = float("-inf")
         self._assembler = Assembler()
+        shelf = ShelfConfig(
+            config.node,
+            config.ground,
+            config.laser_rate_bps,
+            config.ground_rate_bps,
+            config.model_bytes,
+            config.scrub_s,
+            config.seed,
+        )
+        self.shelf = Shelf(shelf, self.relay, self._say, lambda name: name in self.models, self._is_needed)
+        self.sensing = Sensing(SensingConfig(config.ground, config.laser_rate_bps, config.ground_rate_bps), self.relay)
+        self._intake: Intake[tuple[Now, Assign, Message]] = Intake(WAKE_INTAKE, config.processing.intake_s)
 
     def handle(self, now: Now, event: Event) -> list[Action]:
         """Take one event; the actions that follow from it, in order."""
@@ -153,14 +198,19 @@ class Satellite:
                 return actions + self._message(now, message) if message is not None else actions
             case InferenceEnded():
                 return self._inferred(now, event)
+            case Exposed():
+                work, actions = self.sensing.exposed(now, event)
+                return [*actions, *self._queue(now, work)]
             case InferenceFailed():
                 return self._inference_failed(now, event)
             case Kept():
                 return self._kept(now, event)
+            case PieceKept() | ModelRehashed() | ModelServed():
+                return self.shelf.done(now, event)
             case LinkUp(link):
-                return self.relay.link_up(now, link)
+                return self.relay.link_up(now, link) + self.shelf.link_up(now, link)
             case LinkDown(link, planned):
-                return self.relay.link_down(now, link, planned)
+                return self.relay.link_down(now, link, planned) + self.shelf.link_down(now, link)
             case Woken(key):
                 return self._woken(now, key)
             case Loaded():
@@ -173,6 +223,10 @@ class Satellite:
     def _woken(self, now: Now, key: str) -> list[Action]:
         if key == WAKE_ALIVE:
             return self._alive_due(now)
+        if key == WAKE_INTAKE:
+            return self._taken_in(now)
+        if key.startswith(MODELS_PREFIX):
+            return self.shelf.woken(now, key)
         return self._deadlines_due(now) if key == WAKE_DEADLINES else self.relay.woken(now, key)
 
     def _loaded(self, now: Now, event: Loaded) -> list[Action]:
@@ -190,6 +244,7 @@ class Satellite:
         for held in event.results:
             self.finished[held.job, held.shard] = Finished(held.blob, 0, held.stages)
         actions: list[Action] = [Note("booted", 0, {"captures": len(event.captures), "results": len(event.results)})]
+        actions += self.shelf.booted(now, event.models)
         actions += self._say_alive(now)
         for key, finished in self.finished.items():
             actions += self._send_result(now, key, finished)
@@ -224,6 +279,12 @@ class Satellite:
             return [*(self._forget_requests(now) if begun else []), *self._told(now, message)]
         if isinstance(message.body, Replica):
             return self._offered(message, message.body)
+        if isinstance(message.body, Part):
+            work = self.sensing.helped(now, message.body, message)
+            refused = Note("part-refused", message.trace, {"frame": message.body.frame, "from": int(message.source)})
+            return self._queue(now, work) if work else [refused]
+        if isinstance(message.body, ModelOffer | ModelHave | ModelAsk | ModelPiece):
+            return self.shelf.message(now, message)
         if isinstance(message.body, Probe):
             return []
         return [Note("not-from-the-ground", message.trace, {"source": int(message.source)})]
@@ -231,8 +292,10 @@ class Satellite:
     def _told(self, now: Now, message: Message) -> list[Action]:
         """What the controller says."""
         match message.body:
+            case Assign() as assign if self._intake.delay_s > 0:
+                return [*self._intake.put(now, (now, assign, message))]
             case Assign() as assign:
-                return self._assigned(now, assign, message)
+                return self._assigned(now, assign, message, now)
             case Settled(job, shards):
                 for shard in shards:
                     self.finished.pop((job, shard), None)
@@ -242,6 +305,8 @@ class Satellite:
                 return self._withdrawn(now, job)
             case Hello():
                 return self._say_alive(now)
+            case ModelOffer() | ModelQuery() | ModelPiece():
+                return self.shelf.message(now, message)
             case _:
                 return []
 
@@ -253,7 +318,15 @@ class Satellite:
             return [Note("unwanted-copy", message.trace, {"from": int(message.source)})]
         return [KeepCapture(f"capture/{capture.name}", capture.name, message.pieces, replica.digest)]
 
-    def _assigned(self, now: Now, assign: Assign, message: Message) -> list[Action]:
+    def _taken_in(self, now: Now) -> list[Action]:
+        """Assignments are through the equipment: they queue now, and have waited since they arrived."""
+        through, wakes = self._intake.due(now)
+        actions: list[Action] = [*wakes]
+        for arrived, assign, message in through:
+            actions += self._assigned(now, assign, message, arrived)
+        return actions
+
+    def _assigned(self, now: Now, assign: Assign, message: Message, arrived: Now) -> list[Action]:
         if not set(assign.job) <= JOB_ID_CHARACTERS:
             # The job's name will name files of this flash.
             return [Note("bad-job-name", message.trace, {"source": int(message.source)})]
@@ -262,7 +335,7 @@ class Satellite:
         actions: list[Action] = []
         self.lease_s = assign.lease_s
         in_hand = {(t.job, t.shard.index): n for n, t in self.running.items()}
-        way = Way(assign.sent_sky_s, message.laser_s, message.ground_s)
+        way = Way(assign.sent_sky_s, message.laser_s, message.ground_s, message.way, message.trace_parent)
         for shard, attempt in zip(assign.shards, assign.attempts, strict=True):
             key = (assign.job, shard.index)
             if key in self.finished:
@@ -273,6 +346,7 @@ class Satellite:
                     actions += self._say_failed(now, assign.job, shard.index, attempt, refusal, final=False)
                     continue
                 self._tasks += 1
+                self.shelf.used(now, plain_model(assign.model))
                 self.queued[key] = Task(
                     assign.job,
                     assign.model,
@@ -280,7 +354,7 @@ class Satellite:
                     attempt,
                     assign.priority,
                     self._tasks,
-                    now,
+                    arrived,
                     way,
                     float("inf") if assign.deadline_sky_s is None else assign.deadline_sky_s,
                     message.pieces,
@@ -292,10 +366,36 @@ class Satellite:
             actions += self._arm_deadlines(now)
         return actions + self._start(now)
 
+    def _queue(self, now: Now, works: list[BoardWork]) -> list[Action]:
+        """Work that began on board, or on a neighbour's, enters the queue."""
+        actions: list[Action] = []
+        for work in works:
+            fields: dict[str, str | int | float] = {"frame": work.job, "model": work.model}
+            if plain_model(work.model) not in self.models or len(self.queued) >= MAX_QUEUED_SHARDS:
+                actions += [Note("frame-refused", 0, fields), *self.sensing.missed(work.job, work.shard.index)]
+                continue
+            self._tasks += 1
+            self.queued[work.job, work.shard.index] = Task(
+                work.job,
+                work.model,
+                work.shard,
+                1,
+                FRAME_PRIORITY,
+                self._tasks,
+                work.arrived,
+                Way(0.0, 0.0, 0.0, work.legs, work.trace_parent),
+                work.deadline_sky_s,
+                work.input,
+                work.digest,
+                discard_share=work.discard_share,
+            )
+        return [*actions, *self._arm_deadlines(now), *self._start(now)]
+
     def _refusal(self, assign: Assign, shard: Shard) -> str | None:
         if not shard.is_request and shard.capture not in self.captures:
             return f"capture {shard.capture} is not in this satellite's flash"
-        if plain_model(assign.model) not in self.models:
+        name = plain_model(assign.model)
+        if name not in self.models and not self.shelf.serves(name):
             return f"model {assign.model} is not on this satellite"
         if len(self.queued) >= MAX_QUEUED_SHARDS or len(self.finished) >= MAX_RESULTS_HELD:
             return "this satellite's queue is full"
@@ -332,7 +432,9 @@ class Satellite:
         return [AbandonInference(number) for number in stopped]
 
     def _deadlines_due(self, now: Now) -> list[Action]:
+        late = [t for t in [*self.queued.values(), *self.running.values()] if t.deadline_sky_s <= now.sky_s]
         actions = self._drop(lambda task: task.deadline_sky_s <= now.sky_s)
+        actions += [a for t in late if _is_frame(t.job) for a in self.sensing.missed(t.job, t.shard.index)]
         return [*actions, *self._arm_deadlines(now), *self._start(now)]
 
     def _arm_deadlines(self, now: Now) -> list[Action]:
@@ -348,7 +450,9 @@ class Satellite:
             del self.queued[task.job, task.shard.index]
             running = replace(task, started_s=now.local_s)
             self.running[task.order] = running
-            actions.append(Infer(task.order, task.job, task.model, task.shard, task.input, task.digest))
+            extra_s = self.config.processing.inference_s
+            work = (task.order, task.job, task.model, task.shard, task.input, task.digest)
+            actions.append(Infer(*work, extra_s, task.discard_share))
         return actions
 
     def _inferred(self, now: Now, event: InferenceEnded) -> list[Action]:
@@ -364,9 +468,14 @@ class Satellite:
             sent_sky_s=task.way.sent_sky_s,
             up_laser_s=task.way.laser_s,
             up_ground_s=task.way.ground_s,
+            up=task.way.legs,
         )
         job, index = task.job, task.shard.index
-        self._keeping[job, index] = Finished(event.blob, task.attempt, stages, now.local_s)
+        if _is_frame(job):
+            actions = self.sensing.computed(now, job, index, stages, event)
+            work, more = self.sensing.next_work(now, job)
+            return [*actions, *more, *self._queue(now, work)]
+        self._keeping[job, index] = Finished(event.blob, task.attempt, stages, now.local_s, task.way.trace_parent)
         pieces = (whole(event.blob),)
         keep = KeepResult(f"result/{job}/{index}", job, index, pieces, event.blob.digest, stages)
         return [keep, *self._start(now)]
@@ -389,6 +498,9 @@ class Satellite:
                 True,
             )
         final = final or event.final
+        if _is_frame(task.job):
+            note = Note("frame-failed", 0, {"frame": task.job, "cause": cause})
+            return [note, *self.sensing.missed(task.job, task.shard.index), *self._start(now)]
         actions = self._say_failed(now, task.job, task.shard.index, task.attempt, cause, final)
         return actions + self._start(now)
 
@@ -399,6 +511,8 @@ class Satellite:
                 return [Note("corrupt-capture", 0, {"capture": capture})]
             self.captures[capture] = event.blob
             return [Note("holds", 0, {"capture": capture}), *self._say_alive(now)]
+        if event.key.startswith(FRAME_KEY_PREFIX):
+            return self.sensing.joined(now, event)
         _, job, index = event.key.split("/")
         key = (job, int(index))
         finished = self._keeping.pop(key, None)
@@ -415,6 +529,7 @@ class Satellite:
             payload=finished.blob,
             chunk=chunk_bytes(min(self.config.laser_rate_bps, self.config.ground_rate_bps)),
             epoch=self.epoch,
+            trace_parent=finished.trace_parent,
         )
         return self.relay.submit(now, frames)
 
@@ -426,15 +541,24 @@ class Satellite:
         working: dict[str, list[int]] = {}
         for job, shard in self._in_hand(now):
             working.setdefault(job, []).append(shard)
-        body = Alive(tuple(self.captures), tuple((job, tuple(shards)) for job, shards in working.items()))
+        parts = tuple((job, tuple(shards)) for job, shards in working.items())
+        return self._say(now, Alive(tuple(self.captures), parts, self.shelf.on_flash()))
+
+    def _say(self, now: Now, body: Body) -> list[Action]:
         return self.relay.submit(now, self.relay.sender.frames(self.config.ground, body, epoch=self.epoch))
+
+    def _is_needed(self, model: str) -> bool:
+        """Does work in hand need a model?"""
+        return any(plain_model(task.model) == model for task in [*self.running.values(), *self.queued.values()])
 
     def _in_hand(self, now: Now) -> list[tuple[str, int]]:
         """What runs or waits here, and what was computed just now: its result has only set out.
 
         Not what was computed long ago: should its result be lost with a node on the way, the ground must ask again.
         """
-        tasks = [(t.job, t.shard.index) for t in [*self.running.values(), *self.queued.values()]]
+        tasks = [
+            (t.job, t.shard.index) for t in [*self.running.values(), *self.queued.values()] if not _is_frame(t.job)
+        ]
         since_s = now.local_s - LEASES_FOR_A_RESULT * self.lease_s
         fresh = [key for key, f in [*self._keeping.items(), *self.finished.items()] if f.since_s > since_s]
         return tasks + fresh
@@ -447,3 +571,8 @@ class Satellite:
     def _arm_alive(self, now: Now) -> WakeAt:
         self._alive_wake_s = now.local_s + self.lease_s / ALIVES_PER_LEASE
         return WakeAt(WAKE_ALIVE, self._alive_wake_s, lazy=True)
+
+
+def _is_frame(name: str) -> bool:
+    """Is this work a sensor's, or a part of it?"""
+    return name.startswith(FRAME_PREFIX)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from perigrid.mesh.way import Crossing, Leg, way_of
 from perigrid.node.blobs import Blob, Piece
 from perigrid.node.frames import Body, Frame, Priority
 from perigrid.units import KIB, MIB, NodeId
@@ -47,8 +48,13 @@ class Sender:
         payload: Blob | None = None,
         chunk: int = MAX_CHUNK_BYTES,
         epoch: int = 0,
+        trace_parent: bytes = b"",
+        own_pass: bool = False,
     ) -> list[Frame]:
-        """The frames of one message, at least one."""
+        """The frames of one message, at least one.
+
+        With a `trace_parent` they write down their way; with `own_pass` they leave this node over a ground link alone.
+        """
         self.count += 1
         transfer = self.boot * TRANSFERS_PER_BOOT + self.count
         common = Frame(
@@ -59,6 +65,8 @@ class Sender:
             transfer=transfer,
             trace=(int(self.node) << 48) | (transfer & ((1 << 48) - 1)),
             epoch=epoch,
+            trace_parent=trace_parent,
+            own_pass=own_pass,
         )
         if payload is None or payload.length == 0:
             return [common]
@@ -71,6 +79,8 @@ class Sender:
                 transfer=transfer,
                 trace=common.trace,
                 epoch=epoch,
+                trace_parent=trace_parent,
+                own_pass=own_pass,
                 offset=offset,
                 total=payload.length,
                 digest=payload.digest,
@@ -82,7 +92,10 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A whole message as it arrived; `hops` is the most that a chunk of it made, the times are its last chunk's."""
+    """A whole message as it arrived; `hops` is the most that a chunk of it made, the times are its last chunk's.
+
+    `way` are its legs, where it was traced.
+    """
 
     source: NodeId
     body: Body
@@ -93,6 +106,8 @@ class Message:
     pieces: tuple[Piece, ...]
     laser_s: float = 0.0
     ground_s: float = 0.0
+    trace_parent: bytes = b""
+    way: tuple[Leg, ...] = ()
 
 
 @dataclass(slots=True)
@@ -100,6 +115,7 @@ class _Partial:
     chunks: dict[int, Piece] = field(default_factory=dict)
     received: int = 0
     hops: int = 0
+    trails: list[tuple[Crossing, ...]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -116,11 +132,13 @@ class Assembler:
             return None
         if frame.payload is None:
             self._remember(key)
-            return _message(frame, frame.hops, ())
+            return _message(frame, frame.hops, (), [frame.trail])
         partial = self.partial.setdefault(key, _Partial())
         if frame.offset not in partial.chunks:
             partial.chunks[frame.offset] = frame.payload
             partial.received += frame.payload.length
+            if frame.trail:
+                partial.trails.append(frame.trail)
         partial.hops = max(partial.hops, frame.hops)
         if partial.received < frame.total:
             if len(self.partial) > MAX_PARTIAL_TRANSFERS:
@@ -128,7 +146,8 @@ class Assembler:
             return None
         del self.partial[key]
         self._remember(key)
-        return _message(frame, partial.hops, tuple(partial.chunks[o] for o in sorted(partial.chunks)))
+        pieces = tuple(partial.chunks[o] for o in sorted(partial.chunks))
+        return _message(frame, partial.hops, pieces, partial.trails)
 
     def _remember(self, key: tuple[NodeId, int]) -> None:
         self.delivered[key] = None
@@ -136,7 +155,7 @@ class Assembler:
             self.delivered.popitem(last=False)
 
 
-def _message(frame: Frame, hops: int, pieces: tuple[Piece, ...]) -> Message:
+def _message(frame: Frame, hops: int, pieces: tuple[Piece, ...], trails: list[tuple[Crossing, ...]]) -> Message:
     return Message(
         frame.source,
         frame.body,
@@ -147,4 +166,6 @@ def _message(frame: Frame, hops: int, pieces: tuple[Piece, ...]) -> Message:
         pieces,
         frame.laser_s,
         frame.ground_s,
+        frame.trace_parent,
+        way_of(frame.trail, trails) if frame.trail else (),
     )

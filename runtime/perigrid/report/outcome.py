@@ -51,8 +51,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     `bytes_over_lasers` counts what all traffic put on lasers in between, `bytes_of_replicas` what copies of
     the data took since the run came up. `duplicates` were settled and dropped on the ground,
     `duplicates_to_client` were handed on twice. `links_cut` and `satellites_lost` are those at the job's
-    end, and `valid_for_latency` is None in free mode. `rate` is emulated seconds a second of the wall, and the sky
-    turns `orbit_rate` times as fast as emulated time passes.
+    end, and `valid_for_latency` is None in free mode. `rate` is emulated seconds a second of the wall, where the clock
+    was `governed` on average; and the sky turns `orbit_rate` times as fast as emulated time passes.
     """
 
     job: str
@@ -87,6 +87,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     preloaded: tuple[str, ...]
     event_log_full: bool = False
     orbit_rate: float = 1.0
+    governed: bool = False
     assumptions: str = ASSUMPTIONS
 
     @property
@@ -116,6 +117,7 @@ def outcome_of(
 ) -> Outcome:
     """Put a job's outcome together; `satellites` is how many the scenario has."""
     accepted = [(e, tiles) for e, tiles in handed.endings if isinstance(e, ShardAccepted)]
+    emulated_s = max(0.0, ending.ended_sky_s - admitted.admitted_sky_s)
     failed = [e for e, _ in handed.endings if isinstance(e, ShardFailed)]
     failures: dict[str, int] = {}
     for failure in failed:
@@ -137,14 +139,15 @@ def outcome_of(
         coverage_ok=handed.coverage_error is None,
         result_sha256=handed.result_sha256,
         elapsed_s=round(handed.elapsed_s, 3),
-        emulated_s=round(max(0.0, ending.ended_sky_s - admitted.admitted_sky_s), 6),
+        emulated_s=round(emulated_s, 6),
         tiles_per_s=round(sum(tiles for _, tiles in accepted) / max(handed.elapsed_s, 1e-9), 3),
         stages=stage_medians(accepted),
         satellites=satellites,
         links_cut=after.links_cut,
         satellites_lost=len(after.satellites_lost),
         mode=after.mode,
-        rate=after.rate,
+        rate=round(emulated_s / max(handed.elapsed_s, 1e-9), 6) if after.governed else after.rate,
+        governed=after.governed,
         valid_for_latency=after.valid_for_latency,
         lateness=after.lateness,
         bytes_over_lasers=after.bytes_over_lasers - before.bytes_over_lasers,
@@ -176,7 +179,7 @@ def stage_medians(accepted: Sequence[tuple[ShardAccepted, int]]) -> Stages | Non
 
 def validity(facts: Outcome | RunStatus) -> str:
     """One line on whether a run's times may be taken for the orbit's."""
-    line = _validity(facts.mode, facts.rate, facts.valid_for_latency, facts.lateness)
+    line = _validity(facts.mode, at_rate(facts), facts.valid_for_latency, facts.lateness, facts.governed)
     turning = turning_sky(facts.orbit_rate)
     return f"{line}; {turning}" if turning else line
 
@@ -189,16 +192,21 @@ def turning_sky(orbit_rate: float) -> str:
     return f"the sky turns {orbit_rate:.6g} times as fast as time passes: contacts are {contacts}, delays are not"
 
 
-def _validity(mode: str, rate: float, valid: bool | None, lateness: LatenessStatus) -> str:
+def at_rate(facts: Outcome | RunStatus) -> str:
+    """How fast time passed here, in words."""
+    return f"at rate {facts.rate:.3g}" if not facts.governed else f"at --rate auto, here {facts.rate:.3g}"
+
+
+def _validity(mode: str, at: str, valid: bool | None, lateness: LatenessStatus, governed: bool) -> str:
     if mode == "free":
         return "free clock: throughput of this machine, not latency in orbit"
     if valid:
-        return f"VALID FOR LATENCY at rate {rate:.3g} ({100 * lateness.share_late:.3g} % late)"
+        return f"VALID FOR LATENCY {at} ({100 * lateness.share_late:.3g} % late)"
     holds = lateness.rate_that_holds
-    remedy = "" if holds is None else f"; --rate {holds:.2g} would have held"
+    remedy = "" if holds is None or governed else f"; --rate {holds:.2g} would have held"
     return (
         f"INVALID FOR LATENCY: {100 * lateness.share_late:.3g} % were late by more than "
-        f"{lateness.tolerance_ms:g} ms at rate {rate:.3g}{remedy}"
+        f"{lateness.tolerance_ms:g} ms {at}{remedy}"
     )
 
 

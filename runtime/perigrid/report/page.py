@@ -28,9 +28,10 @@ from perigrid.report.markup import Html, join, tag
 from perigrid.report.origins import inputs_table, origins
 from perigrid.report.outcome import ASSUMPTIONS, Outcome
 from perigrid.report.outputs import outputs_of, outputs_table
+from perigrid.report.pace import pace
 from perigrid.report.picture import pictures, read_mask, scene_of
 from perigrid.report.story import Story, last_job, tell
-from perigrid.report.timeline import timeline
+from perigrid.report.timeline import axis_of, timeline
 
 REPORT_FILE = "report.html"
 STYLE_FILE = "page.css"
@@ -119,7 +120,7 @@ def _page(
     parts = [
         ("scene", "Scene and result", _result(captures, mesh, story, folder)),
         ("constellation", "Constellation", drawing(scenario, mesh, story)),
-        ("timeline", "Shards over time", timeline(story)),
+        ("timeline", "Shards over time", join([timeline(story), pace(story, axis_of(story))])),
         ("latency", "Where the time went", sections.latency(breakdown_of(story.accepted, story.admitted_s), outcome)),
         ("bytes", "Bytes", sections.traffic(story, outcome, preloaded)),
         (

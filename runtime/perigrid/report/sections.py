@@ -12,7 +12,7 @@ from pathlib import Path
 
 from perigrid.report.breakdown import Breakdown, Line
 from perigrid.report.markup import Html, join, tag
-from perigrid.report.outcome import Outcome, amount, turning_sky
+from perigrid.report.outcome import Outcome, amount, at_rate, turning_sky
 from perigrid.report.story import LinkLoad, Story
 from perigrid.report.words import count, figure, seconds, sentence
 
@@ -55,11 +55,12 @@ def _verdict(outcome: Outcome | None) -> tuple[str, str, str]:
     if outcome.mode == "free":
         return "neutral", "THROUGHPUT, NOT LATENCY", "The clock ran free: times are this machine's, not an orbit's."
     counted = f"{100 * late.share_late:.3g} % of all frames and inferences were more than {late.tolerance_ms:g} ms late"
+    at = at_rate(outcome).replace("at", "At", 1)
     if outcome.valid_for_latency:
-        return "good", "VALID FOR LATENCY", f"At rate {outcome.rate:.3g} this desk kept up: {counted}."
+        return "good", "VALID FOR LATENCY", f"{at} this desk kept up: {counted}."
     holds = late.rate_that_holds
-    remedy = "" if holds is None else f" With --rate {holds:.2g} it would have."
-    told = f"At rate {outcome.rate:.3g} this desk did not keep up: {counted}. No time below is an orbit's.{remedy}"
+    remedy = "" if holds is None or outcome.governed else f" With --rate {holds:.2g} it would have."
+    told = f"{at} this desk did not keep up: {counted}. No time below is an orbit's.{remedy}"
     return "bad", "INVALID FOR LATENCY", told
 
 

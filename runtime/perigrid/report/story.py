@@ -23,6 +23,9 @@ MAX_INCIDENTS = 1000
 TRAFFIC_TAIL_S = 1.5
 """How long after a job's end, in seconds of the wall, counters of traffic are still taken for its own."""
 
+STANDING_WALL_S = 1.0
+"""How long a stretch without any emulated time took, seconds of the wall: they are written about once a second."""
+
 JOBS_NAMED = 8
 """A message names at most so many jobs."""
 
@@ -119,6 +122,21 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of emulated time and how long it took here: `wall_s`, in the share `standing` of which time stood."""
+
+    from_s: float
+    to_s: float
+    wall_s: float
+    standing: float
+
+    @property
+    def rate(self) -> float:
+        """Emulated seconds a second of the wall."""
+        return (self.to_s - self.from_s) / self.wall_s if self.wall_s > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class LinkLoad:
     """What a link carried while the job ran, in either direction; `a` comes before `b` by name."""
 
@@ -155,6 +173,7 @@ class Story:
     loads: tuple[LinkLoad, ...]
     outcome: Mapping[str, Any] | None
     log_full: bool
+    stretches: tuple[Stretch, ...] = ()
 
     @property
     def accepted(self) -> tuple[Accepted, ...]:
@@ -219,6 +238,7 @@ class _Teller:
         self._traffic = _Traffic()
         self._outcome: Mapping[str, Any] | None = None
         self._log_full = False
+        self._stretches: list[Stretch] = []
 
     def hear(self, event: Mapping[str, Any]) -> None:
         """Take one event."""
@@ -227,6 +247,8 @@ class _Teller:
             self._run = _read(event, RunFacts)
         elif what == "log-full":
             self._log_full = True
+        elif what == "pace" and self._job is not None:
+            self._hear_pace(t_s, event)
         elif what in BREAKS:
             self._hear_break(str(what), t_s, event)
         elif what == "traffic":
@@ -247,6 +269,14 @@ class _Teller:
             self._incidents.append(Incident(t_s, what, nodes, str(event.get("by", ""))))
         else:
             self._left_out += 1
+
+    def _hear_pace(self, t_s: float, event: Mapping[str, Any]) -> None:
+        from_s, rate = float(event.get("from_s", t_s)), float(event.get("rate", 0.0))
+        # Written when it is over, the first stretch begins before the job, and the last one ends after it.
+        if self._ended_s is not None and from_s >= self._ended_s:
+            return
+        wall_s = (t_s - from_s) / rate if rate > 0 else STANDING_WALL_S
+        self._stretches.append(Stretch(from_s, t_s, wall_s, float(event.get("standing", 0.0))))
 
     def _hear_traffic(self, event: Mapping[str, Any]) -> None:
         late = self._ended_s is not None and float(event.get("wall", 0.0)) > self._ended_wall_s + TRAFFIC_TAIL_S
@@ -316,6 +346,7 @@ class _Teller:
             loads=self._traffic.loads(),
             outcome=self._outcome,
             log_full=self._log_full,
+            stretches=tuple(self._stretches),
         )
 
     def _shard(self, index: int, ended_s: float) -> ShardStory:

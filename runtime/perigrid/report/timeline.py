@@ -54,7 +54,7 @@ class Axis:
 
 def timeline(story: Story) -> Html:
     """The drawing, its legend, the list of what broke, and the same as a table."""
-    axis = Axis(story.admitted_s, max(story.ended_s, story.admitted_s + MIN_SPAN_S))
+    axis = axis_of(story)
     rows = rows_of(story.shards)
     during = [i for i in story.incidents if axis.from_s <= i.at_s <= axis.to_s]
     groups = grouped(during[:MAX_INCIDENTS_DRAWN], axis)
@@ -71,6 +71,11 @@ def timeline(story: Story) -> Html:
             ),
         ]
     )
+
+
+def axis_of(story: Story) -> Axis:
+    """The job's time, from its admission to its end."""
+    return Axis(story.admitted_s, max(story.ended_s, story.admitted_s + MIN_SPAN_S))
 
 
 def rows_of(shards: Sequence[ShardStory]) -> list[ShardStory]:

@@ -18,6 +18,11 @@ MAX_SATELLITES = 20_000
 MAX_STATIONS = 256
 MAX_FAULTS = 10_000
 MAX_LASER_PAIRS = 40_000
+MAX_SENSORS = 64
+MAX_FRAME_TILES = 4096
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+"""Raw bytes of one frame of a sensor: what satellites hold of many at a time, and links carry whole."""
+
 MAX_MASK_POINTS = 720
 
 
@@ -55,7 +60,9 @@ _LOSS = Bound(0, 0.5, "give the probability that a frame is lost, such as 0.001"
 _SLOTS = Bound(1, 1024, "give how many inferences run at once")
 _FULL_RATE = Bound(0, 1e6, "1e6 is one rate at any range", above_low=True)
 _SHARE = Bound(0, 1, "give the share of time that it is there, such as 0.99", above_low=True)
+_MODEL_BYTES = Bound(0, 1 << 50, "give bytes of flash for models that are pushed", above_low=True)
 _WATTS = Bound(0, 1e9, "give watts", above_low=True)
+_PIXELS = Bound(1, 1_000_000, "give pixels")
 _TILE = Bound(16, 4096, "the shipped models take 256")
 
 BOUNDS: dict[str, dict[str, Bound]] = {
@@ -102,13 +109,39 @@ BOUNDS: dict[str, dict[str, Bound]] = {
         "rate_bps": _RATE,
         "factor": Bound(1, 10, "a fibre is at least as long as the great circle"),
     },
-    "Device": {"slots": _SLOTS, "watts": _WATTS},
+    "Device": {"slots": _SLOTS, "watts": _WATTS, "model_bytes": _MODEL_BYTES},
     "DataSource": {
         "tile_px": _TILE,
         "stride_px": Bound(1, 4096, "a stride as large as the tile cuts without overlap"),
         "replicas": Bound(1, 100, "1 is the owner's copy alone"),
         "tiles": Bound(1, 100_000_000, "leave it out for all tiles"),
     },
+    "Sensor": {
+        "width_px": _PIXELS,
+        "height_px": _PIXELS,
+        "bands": Bound(1, 1024, "a sensor has at least one band"),
+        "bits_per_pixel": Bound(1, 64, "8 to 16 is common"),
+        "gsd_m": Bound(0, 1e6, "give the ground sample distance in metres", above_low=True),
+        "tile_px": _TILE,
+        "duty_cycle": Bound(0, 1, "give the share of the time that it takes frames", above_low=True),
+        "stretch_s": Bound(0, 86_400, "give how long it takes frames at a time, in seconds", above_low=True),
+        "period_s": Bound(1e-4, 86_400, "leave it out for the time that the ground track takes for a frame"),
+        "deadline_s": Bound(0, 86_400, "leave it out for the time to the next frame", above_low=True),
+        "discard_share": Bound(0, 1, "0.7 discards tiles with 70 % of cloud and more"),
+    },
+    "Processing": dict.fromkeys(
+        (
+            "gateway_s",
+            "dispatch_s",
+            "uplink_s",
+            "laser_s",
+            "intake_s",
+            "inference_s",
+            "downlink_s",
+            "settle_s",
+        ),
+        Bound(0, 10, "give seconds; 0 is equipment that takes no time"),
+    ),
     "Fault": {"at_s": Bound(0, math.inf, "give seconds after the epoch")},
     "Clock": {
         "rate": Bound(0, 10_000, "1 is real time, below 1 is slower", above_low=True),
@@ -132,7 +165,7 @@ def check_numbers(part: msgspec.Struct, where: str, key: str) -> None:
         check_number(service_s, _SERVICE, where, f"{key}.service_s.{model}")
 
 
-def check_number(value: float | None, bound: Bound, where: str, dotted: str) -> None:
-    """Raise ScenarioError where a number is not finite or beyond its bound; None is no number and passes."""
-    if value is not None and not bound.holds(value):
+def check_number(value: float | str | None, bound: Bound, where: str, dotted: str) -> None:
+    """Raise ScenarioError where a number is not finite or beyond its bound; None and words are no numbers and pass."""
+    if value is not None and not isinstance(value, str) and not bound.holds(value):
         raise ScenarioError(f"{where}: {dotted} is {value:g} and must be {bound}: {bound.advice}.")

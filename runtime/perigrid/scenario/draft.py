@@ -30,8 +30,10 @@ from perigrid.scenario.model import (
     GroundLink,
     LaserPair,
     Lasers,
+    Processing,
     Provenance,
     Scenario,
+    Sensor,
     Shell,
     Station,
 )
@@ -48,6 +50,7 @@ SINGLE: dict[str, type[msgspec.Struct]] = {
     "device": Device,
     "ground_device": Device,
     "clock": Clock,
+    "processing": Processing,
 }
 """Tables that a scenario has once, with what they become."""
 
@@ -58,6 +61,7 @@ GROUPS: dict[str, type[msgspec.Struct]] = {
     "station": Station,
     "data": DataSource,
     "fault": Fault,
+    "sensor": Sensor,
 }
 """Lists of tables, with what each of them becomes."""
 
@@ -172,6 +176,7 @@ def assemble(
             stations=groups["station"],
             data=groups["data"],
             faults=groups["fault"],
+            sensors=groups["sensor"],
             provenance=dict(sorted(provenance_of(whole).items())),
             **parts,  # type: ignore[arg-type]
         ),

@@ -9,8 +9,8 @@ changed.
     stations = ["Svalbard", "Miyun"]    by name from the catalogue
     min_elevation_deg = 10              for stations that do not say their own
     ut1_utc_s, seed                     the Earth's lead on the clock, the start of all chance in the sky
-    [[shell]] [[catalogue]] [[laser]] [[station]] [[data]] [[fault]]
-    [lasers] [ground_link] [optical_link] [backbone] [device] [ground_device] [clock]
+    [[shell]] [[catalogue]] [[laser]] [[station]] [[data]] [[sensor]] [[fault]]
+    [lasers] [ground_link] [optical_link] [backbone] [device] [ground_device] [processing] [clock]
 
 Keys and units are those of `model.py`, and a shell may have walker_delta = "53:1584/72/1" or walker_star in
 place of five of them (`walker.py`). A list of tables replaces the preset's, but a shell or station with

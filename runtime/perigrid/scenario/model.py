@@ -28,6 +28,7 @@ Topology = Literal["ring", "grid", "motif", "nearest", "none"]
 StationKind = Literal["radio", "optical"]
 AntennaPolicy = Literal["longest_backlog", "round_robin", "highest_elevation"]
 FaultAction = Literal["cut", "heal", "kill", "reboot"]
+Treatment = Literal["in-orbit", "bent-pipe", "bent-pipe-lasers", "sharded", "cascade"]
 
 
 def model_name(label: str) -> str:
@@ -204,7 +205,7 @@ class Device(Value, frozen=True):
     """A computer: `slots` inferences at once, `service_s` seconds a tile of each model.
 
     Kind `host` takes the CPU time measured on this machine and has no `service_s`; `cited` and `assumed`
-    state it.
+    state it. `model_bytes` is the flash that a satellite sets aside for models that are pushed, None for 2 GiB.
     """
 
     name: str
@@ -213,6 +214,7 @@ class Device(Value, frozen=True):
     service_s: dict[str, float] = {}
     watts: float | None = None
     source: str = ""
+    model_bytes: int | None = None
 
 
 class DataSource(Value, frozen=True):
@@ -255,16 +257,84 @@ class Fault(Value, frozen=True):
     b: str | None = None
 
 
+class Sensor(Value, frozen=True):
+    """A camera on satellites, which takes frames along the ground track and puts each into its satellite's own queue.
+
+    A frame is `width_px` across the track and `height_px` along it, of `bands` with `bits_per_pixel` each; one pixel
+    is `gsd_m` on the ground, so the swath is `width_px * gsd_m`. Frames follow each other without a gap over stretches
+    of `stretch_s`, of which `duty_cycle` are taken, by the scenario's seed; with `daylight` only where the Sun stands
+    above the horizon below. `period_s` overrules the time from one frame to the next.
+
+    `satellites` are those that carry it, all where it is empty. `model` works on each frame, tile by tile (`tile_px`);
+    an answer that is not there within `deadline_s` of the exposure (None: the time to the next frame) is a miss.
+
+    `treatment` says what becomes of a frame: `in-orbit` has it inferred on board; `bent-pipe` sends it down in its
+    satellite's own passes, `bent-pipe-lasers` by any way, and the ground infers; `sharded` spreads it over the laser
+    neighbours; `cascade` lets `filter_model` discard tiles with `discard_share` of cloud and more, and `model` work on
+    the rest, which goes down with its result.
+    """
+
+    name: str
+    width_px: int
+    height_px: int
+    bands: int
+    bits_per_pixel: int
+    gsd_m: float
+    model: str
+    satellites: tuple[str, ...] = ()
+    tile_px: int = 256
+    duty_cycle: float = 1.0
+    stretch_s: float = 60.0
+    daylight: bool = True
+    period_s: float | None = None
+    deadline_s: float | None = None
+    treatment: Treatment = "in-orbit"
+    filter_model: str = "tinycloud"
+    discard_share: float = 0.7
+
+    @property
+    def frame_bytes(self) -> int:
+        """The raw bytes of a frame."""
+        return -(-self.width_px * self.height_px * self.bands * self.bits_per_pixel // 8)
+
+    @property
+    def tiles(self) -> int:
+        """How many whole tiles a frame has."""
+        return (self.width_px // self.tile_px) * (self.height_px // self.tile_px)
+
+
+class Processing(Value, frozen=True):
+    """What equipment takes besides light, lines and inference: seconds that each passage costs.
+
+    `gateway_s` and `dispatch_s` are the ground's for each request, `uplink_s`, `downlink_s` and `laser_s` the
+    terminals' for each frame on such a link, `intake_s` and `inference_s` the satellite's, before a shard is queued
+    and on top of its inference, `settle_s` the ground's for each result.
+    """
+
+    gateway_s: float = 0.0
+    dispatch_s: float = 0.0
+    uplink_s: float = 0.0
+    laser_s: float = 0.0
+    intake_s: float = 0.0
+    inference_s: float = 0.0
+    downlink_s: float = 0.0
+    settle_s: float = 0.0
+
+
+NO_PROCESSING = Processing()
+"""Equipment that takes no time."""
+
+
 class Clock(Value, frozen=True):
     """How emulated time relates to the wall: `rate` emulated seconds a second, None for the launcher's
-    choice.
+    choice, "auto" for as fast as the machine keeps up with.
 
     `dilated` releases inferences at their device's service time; `free` lets them take what this machine
     takes. `orbit_rate` turns the sky faster than emulated time passes: links appear and vanish that much
     sooner, while delays stay those of the geometry.
     """
 
-    rate: float | None = None
+    rate: float | Literal["auto"] | None = None
     mode: Literal["dilated", "free"] = "dilated"
     orbit_rate: float = 1.0
 
@@ -290,6 +360,8 @@ class Scenario(Value, frozen=True):
     preset: str = ""
     data: tuple[DataSource, ...] = ()
     faults: tuple[Fault, ...] = ()
+    sensors: tuple[Sensor, ...] = ()
+    processing: Processing = NO_PROCESSING
     clock: Clock = Clock()
     catalogues: tuple[Catalogue, ...] = ()
     laser_pairs: tuple[LaserPair, ...] = ()

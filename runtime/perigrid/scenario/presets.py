@@ -20,6 +20,7 @@ from perigrid.scenario.draft import (
     Draft,
     Leaf,
     assemble,
+    convert,
     grow,
     names,
     overlay,
@@ -27,9 +28,9 @@ from perigrid.scenario.draft import (
     provenance_of,
     refuse_unknown,
 )
-from perigrid.scenario.model import Provenance, Scenario
+from perigrid.scenario.model import Device, Provenance, Scenario
 from perigrid.scenario.walker import NOTATIONS, of_notation
-from perigrid.scenario.whole import nearest
+from perigrid.scenario.whole import check_whole, nearest
 
 PRESETS_FILE, STATIONS_FILE = "presets.toml", "stations.toml"
 """Names of the data files, which lie beside this module."""
@@ -47,16 +48,37 @@ PRESET_KEYS = (
 )
 """What a preset, or a user's file, may say at its top."""
 
+DEVICES = ("device", "ground_device")
+HOST = "host"
+"""The computer that a scenario has where it names none: this machine."""
+
 _LEAF_KEYS = {"value", "kind", "source"}
 
 
 @dataclass(frozen=True, slots=True)
 class ComputeProfile:
-    """What is known of a computer: numbers by name, such as `watts` or `tops_int8`, with their provenance."""
+    """What is known of a computer: numbers by name, such as `watts` or `tops_int8`, with their provenance, and the
+    seconds a tile of each model, as leaves.
+    """
 
     name: str
     values: Mapping[str, float]
     provenance: Mapping[str, Provenance]
+    service_s: Mapping[str, Leaf]
+
+    def device(self) -> Draft:
+        """The table of a scenario whose computer this is: assumed, where one of its times is."""
+        kinds = {leaf.provenance.kind for leaf in self.service_s.values() if leaf.provenance is not None}
+        origin = Provenance(kind="general", source=f"the profile {self.name} of {PRESETS_FILE}")
+        table: Draft = {
+            "name": Leaf(self.name, None),
+            "kind": Leaf("cited" if kinds == {"sourced"} else "assumed", None),
+            "source": Leaf(origin.source, None),
+            "slots": Leaf(1, Provenance(kind="assumed", source="one inference at a time")),
+            "service_s": dict(self.service_s),
+        }
+        known = ("slots", "watts")
+        return {**table, **{key: Leaf(self.values[key], self.provenance[key]) for key in known if key in self.values}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,21 +150,57 @@ def by_label(table: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def resolved(top: Draft, stations: Mapping[str, Draft], profiles: Mapping[str, ComputeProfile], where: str) -> Draft:
     """The draft with its shells' notations spelled out, its stations' places from the list that ships, and its
-    devices' watts from their profiles.
+    devices' figures from their profiles.
     """
     draft = dict(top)
     if "shell" in draft:
         draft["shell"] = {label: _spelled_out(table, label, where) for label, table in draft["shell"].items()}
     if "stations" in draft or "station" in draft:
         draft["station"] = _placed(draft, stations, where)
-    for key in ("device", "ground_device"):
-        table = draft.get(key)
-        name = table.get("name") if isinstance(table, dict) else None
+    for key in DEVICES:
+        if key in draft:
+            draft[key] = _computer(draft[key], profiles, where, key)
+    return draft
+
+
+def with_device(scenario: Scenario, profile: str, presets: Presets, where: str, key: str = "device") -> Scenario:
+    """The scenario with the computer of a profile (or `host`) on board, or on the ground as `ground_device`.
+
+    ScenarioError for an unknown profile, and for one that states no time of a model of the scenario.
+    """
+    origin = Provenance(kind="user", source=where)
+    table = {"kind": Leaf(HOST, None), **_computer(Leaf(profile, origin), presets.compute, where, key)}
+    kept = {name: item for name, item in scenario.provenance.items() if name.partition(".")[0] != key}
+    changed = msgspec.structs.replace(
+        scenario,
+        **{key: convert(Device, plain(table), where, key)},
+        provenance=dict(sorted({**kept, **provenance_of({key: table})}.items())),
+    )
+    return check_whole(changed, where)
+
+
+def _computer(item: Any, profiles: Mapping[str, ComputeProfile], where: str, key: str) -> Any:
+    """A device's table: of the profile that stands in its place or in its key `profile`, with what else it says; of one
+    that is only named as a profile, with that one's watts.
+    """
+    table = {"profile": item} if isinstance(item, Leaf) else dict(item)
+    wanted = table.pop("profile", None)
+    if wanted is None:
+        name = table.get("name")
         profile = profiles.get(str(name.value)) if isinstance(name, Leaf) else None
         if profile is not None and "watts" in profile.values:
-            watts = Leaf(profile.values["watts"], profile.provenance["watts"])
-            draft[key] = {"watts": watts, **draft[key]}
-    return draft
+            return {"watts": Leaf(profile.values["watts"], profile.provenance["watts"]), **table}
+        return table
+    name = wanted.value if isinstance(wanted, Leaf) else wanted
+    if name == HOST:
+        return {"name": Leaf(HOST, wanted.provenance), "kind": Leaf(HOST, None), **table}
+    if not isinstance(name, str) or name not in profiles:
+        known = (HOST, *profiles)
+        raise ScenarioError(
+            f"{where}: {key} {name!r} is no computer that is known: {nearest(str(name), known)}Known: "
+            f"{', '.join(known)}. Else write a table, [{key}], with name, kind and service_s."
+        )
+    return overlay(profiles[name].device(), table)
 
 
 def _spelled_out(table: Draft, label: str, where: str) -> Draft:
@@ -214,7 +272,8 @@ def _stated(key: str, value: object) -> Leaf | None:
 
 def _profile(name: str, table: Mapping[str, Any]) -> ComputeProfile:
     draft = grow(table, _stated, f"compute.{name}")
-    return ComputeProfile(name, plain(draft), provenance_of(draft))
+    service_s = draft.pop("service_s", {})
+    return ComputeProfile(name, plain(draft), provenance_of(draft), service_s)
 
 
 def _station(table: Mapping[str, Any]) -> Draft:

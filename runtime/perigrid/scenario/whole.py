@@ -13,7 +13,16 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from perigrid.errors import ScenarioError
-from perigrid.scenario.bounds import MAX_FAULTS, MAX_LASER_PAIRS, MAX_MASK_POINTS, MAX_SATELLITES, MAX_STATIONS
+from perigrid.scenario.bounds import (
+    MAX_FAULTS,
+    MAX_FRAME_BYTES,
+    MAX_FRAME_TILES,
+    MAX_LASER_PAIRS,
+    MAX_MASK_POINTS,
+    MAX_SATELLITES,
+    MAX_SENSORS,
+    MAX_STATIONS,
+)
 from perigrid.scenario.model import GROUND_NAME, Elements, Lasers, Scenario, Shell, Station, model_name
 
 MAX_NAME_LETTERS = 64
@@ -54,6 +63,7 @@ def check_whole(scenario: Scenario, where: str) -> Scenario:
         _check_device(part.kind, part.service_s, part.source, scenario.models, f"{where}: {dotted}")
     _check_centre(scenario, where)
     _check_faults(scenario, where)
+    _check_sensors(scenario, where)
     return scenario
 
 
@@ -111,6 +121,7 @@ def _check_counts(scenario: Scenario, where: str) -> None:
         (len(scenario.stations), MAX_STATIONS, "stations"),
         (len(scenario.laser_pairs), MAX_LASER_PAIRS, "explicit lasers"),
         (len(scenario.faults), MAX_FAULTS, "faults"),
+        (len(scenario.sensors), MAX_SENSORS, "sensors"),
     ):
         if count > bound:
             raise ScenarioError(f"{where}: there are {count} {noun} and at most {bound} are possible.")
@@ -326,6 +337,39 @@ def _check_centre(scenario: Scenario, where: str) -> None:
             f"{where}: backbone.centre_station is {centre!r}, which is no station of this scenario: choose "
             f"one of {', '.join(stations)}."
         )
+
+
+def _check_sensors(scenario: Scenario, where: str) -> None:
+    _check_names([sensor.name for sensor in scenario.sensors], "sensor", where)
+    models = tuple(map(model_name, scenario.models))
+    names = scenario.satellite_names
+    for sensor in scenario.sensors:
+        key = f"{where}: sensor.{sensor.name}"
+        used = (sensor.model, sensor.filter_model) if sensor.treatment == "cascade" else (sensor.model,)
+        for name in used:
+            if name not in models:
+                raise ScenarioError(f"{key} uses the model {name!r}: {nearest(name, models)}Add it to `models`.")
+        unknown = [name for name in sensor.satellites if name not in names]
+        if unknown:
+            raise ScenarioError(
+                f"{key}.satellites has {unknown[0]!r}, which is no satellite of this scenario: "
+                f"{nearest(unknown[0], names)}{_satellites(scenario)}"
+            )
+        if sensor.tiles == 0:
+            raise ScenarioError(
+                f"{key} takes frames of {sensor.width_px} x {sensor.height_px} pixels, which hold no tile of "
+                f"{sensor.tile_px}: make the frames larger, or tile_px smaller."
+            )
+        if sensor.tiles > MAX_FRAME_TILES:
+            raise ScenarioError(
+                f"{key} takes frames of {sensor.tiles:,} tiles, and at most {MAX_FRAME_TILES:,} are possible: make "
+                "tile_px larger."
+            )
+        if sensor.frame_bytes > MAX_FRAME_BYTES:
+            raise ScenarioError(
+                f"{key} takes frames of {sensor.frame_bytes:,} bytes, and at most {MAX_FRAME_BYTES:,} are possible: "
+                "make them less high, so that there are more of them."
+            )
 
 
 def _check_faults(scenario: Scenario, where: str) -> None:

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from perigrid.node.actions import Action
 from perigrid.node.events import HeldResult
 from perigrid.node.records import Record
+from perigrid.sim.models import SimModels
 
 
 @dataclass(slots=True)
 class SimFlash:
-    """One satellite's flash: captures by name and results by (job, shard), as bytes."""
+    """One satellite's flash: captures by name, results by (job, shard), and models that were pushed."""
 
     captures: dict[str, bytes] = field(default_factory=dict)
     results: dict[tuple[str, int], HeldResult] = field(default_factory=dict)
+    models: SimModels = field(default_factory=SimModels)
 
 
 @dataclass(slots=True)

@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
 from perigrid.errors import Bug
-from perigrid.job.spec import Catalogue
+from perigrid.job.spec import Catalogue, plain_model
 from perigrid.mesh.channel import Channel
+from perigrid.mesh.equipment import processing_s
 from perigrid.mesh.outages import Outages
 from perigrid.mesh.plan import ContactPlan, compute_segment
 from perigrid.mesh.rates import slowest_ground_bps, slowest_laser_bps
@@ -26,21 +27,28 @@ from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.node.actions import (
     AbandonInference,
     Action,
+    DropModel,
     DropQueued,
     ForgetResults,
     Infer,
     JoinPieces,
     KeepCapture,
+    KeepPiece,
     KeepResult,
     Note,
+    OpenModel,
     Persist,
     Recall,
+    RehashModel,
     Send,
+    ServeModel,
     Tell,
     WakeAt,
+    WithdrawModel,
 )
 from perigrid.node.blobs import Blob, Piece
 from perigrid.node.controller import Controller, ControllerConfig
+from perigrid.node.copies import FLASH_BYTES, SCRUB_S
 from perigrid.node.events import (
     ControllerBooted,
     Event,
@@ -58,6 +66,7 @@ from perigrid.node.satellite import Satellite, SatelliteConfig
 from perigrid.node.station import Station
 from perigrid.node.terminals import Overlay, Terminals
 from perigrid.scenario.model import Fault, Scenario
+from perigrid.sim.blobs import SimBlob, join, sim_blob
 from perigrid.sim.disk import SimFlash, SimJournal
 from perigrid.sim.faults import CALM, Weather
 from perigrid.units import NodeId
@@ -70,18 +79,6 @@ PLAN_AHEAD = 0.5
 """The next segment of the contact plan is added when less than this share of one is left."""
 
 Machine = Satellite | Station | Controller
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SimBlob(Blob):
-    """A blob whose bytes are at hand."""
-
-    data: bytes = b""
-
-
-def sim_blob(data: bytes) -> SimBlob:
-    """Bytes as a blob."""
-    return SimBlob(hashlib.sha256(data).digest(), len(data), data)
 
 
 def simulated_result(model: str, capture: bytes, tiles: tuple[int, ...]) -> bytes:
@@ -107,17 +104,32 @@ class SimNode:
     results: dict[bytes, bytes] = field(default_factory=dict)
 
 
+def even_cloud(frame: str, tile: int) -> float:
+    """A share of cloud for each tile of each frame, evenly spread over 0 to 1."""
+    return int.from_bytes(hashlib.blake2b(f"{frame}/{tile}".encode(), digest_size=8).digest(), "little") / 2.0**64
+
+
 @dataclass(frozen=True, slots=True)
 class SimConfig:
-    """How a simulated run is set up beyond its scenario."""
+    """How a simulated run is set up beyond its scenario.
+
+    `model_s` are seconds a tile by model on board, `ground_s` those of the ground's computer, else `service_s`;
+    `answer_bytes` are bytes a tile of results by model; `cloud_of` says how much of a frame's tile is cloud.
+    """
 
     seed: int = 0
     weather: Weather = CALM
     lease_s: float = 2.0
     service_s: float = 0.05
+    model_s: Mapping[str, float] = field(default_factory=dict)
+    ground_s: Mapping[str, float] = field(default_factory=dict)
+    answer_bytes: Mapping[str, int] = field(default_factory=dict)
+    cloud_of: Callable[[str, int], float] = even_cloud
     commit_s: float = 0.002
     skew: float = 0.0
     capture_bytes: int = 100_000
+    model_bytes: int = FLASH_BYTES
+    scrub_s: float = SCRUB_S
 
 
 class World:
@@ -137,7 +149,12 @@ class World:
         self.notes: list[tuple[float, str, Note]] = []
         self.replies: list[tuple[float, int, Reply]] = []
         self.on_reply: Callable[[int, Reply], None] | None = None
+        self.on_note: Callable[[NodeId, Note], None] | None = None
+        self.keep_notes = True
+        self.keep_replies = True
         self.bytes_sent: dict[LinkKind, int] = {}
+        self.ground_models: dict[bytes, tuple[Blob, ...]] = {}
+        """The ground's own copies of models that are pushed, in pieces; they outlive its crashes."""
         self._random = random.Random(config.seed)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -152,6 +169,10 @@ class World:
     def request(self, event: Event) -> None:
         """Hand a client's request to the controller, if there is one now."""
         self._feed(self.nodes[self.mesh.ground], event)
+
+    def tell(self, node: NodeId, event: Event) -> None:
+        """Hand an event to a node's machine, if it lives: its sensor took a frame."""
+        self._feed(self.nodes[node], event)
 
     def at(self, sky_s: float, action: Callable[[], None]) -> None:
         """Do something at a sky time."""
@@ -241,13 +262,24 @@ class World:
                 scenario.device.slots,
                 slowest_laser_bps(scenario),
                 slowest_ground_bps(scenario),
+                scenario.processing,
+                scenario.device.model_bytes or self.config.model_bytes,
+                self.config.scrub_s,
+                self.config.seed,
             )
             machine: Machine = Satellite(satellite, record.boot, self.catalogue, self.plan, self.routes)
         elif node == ground:
             satellites = tuple(NodeId(n) for n in range(mesh.satellite_count))
             slowest_bps = min(slowest_laser_bps(scenario), slowest_ground_bps(scenario))
             controller = ControllerConfig(
-                ground, satellites, mesh.names, scenario.models, self.config.lease_s, slowest_bps
+                ground,
+                satellites,
+                mesh.names,
+                scenario.models,
+                self.config.lease_s,
+                slowest_bps,
+                scenario.processing,
+                scenario.ground_device.slots,
             )
             machine = Controller(controller, record.boot, self.catalogue, self.plan, self.routes)
         else:
@@ -260,13 +292,14 @@ class World:
     def _feed_boot(self, record: SimNode, first: bool) -> None:
         if isinstance(record.machine, Satellite):
             captures = tuple((name, sim_blob(data)) for name, data in record.flash.captures.items())
-            self._feed(record, SatelliteBooted(captures, tuple(record.flash.results.values())))
+            results, models = tuple(record.flash.results.values()), record.flash.models.booted()
+            self._feed(record, SatelliteBooted(captures, results, models))
             if first:
                 for capture in self.catalogue.captures:
                     if capture.owner == record.node:
                         self._do(record, record.machine.replicate(self._now(record), capture.name))
         elif isinstance(record.machine, Controller):
-            self._feed(record, ControllerBooted(tuple(record.journal.durable)))
+            self._feed(record, ControllerBooted(tuple(record.journal.durable), tuple(self.ground_models.items())))
 
     def _overlay(self, cuts: dict[tuple[NodeId, NodeId], float], dead: dict[NodeId, float]) -> None:
         self.overlay = Overlay(self.overlay.version + 1, cuts, dead)
@@ -311,16 +344,20 @@ class World:
                 # The machine ignores what ends without being wanted.
                 pass
             case JoinPieces(key, pieces, digest):
-                data = _join(pieces)
+                data = join(pieces)
                 self._feed(record, Kept(key, sim_blob(data), hashlib.sha256(data).digest() == digest))
             case KeepCapture(key, capture, pieces, digest):
-                data = _join(pieces)
+                data = join(pieces)
                 intact = hashlib.sha256(data).digest() == digest
                 if intact:
                     record.flash.captures[capture] = data
                 self._feed(record, Kept(key, sim_blob(data), intact))
             case KeepResult():
                 self._keep_result(record, action)
+            case OpenModel() | KeepPiece() | RehashModel() | ServeModel() | WithdrawModel() | DropModel():
+                answer = record.flash.models.do(action)
+                if answer is not None:
+                    self._feed(record, answer)
             case ForgetResults(job, shards):
                 for shard in shards:
                     record.flash.results.pop((job, shard), None)
@@ -332,18 +369,22 @@ class World:
             case Recall(event):
                 self._feed(record, event)
             case Tell(client, reply):
-                self.replies.append((self.sky_s, client, reply))
+                if self.keep_replies:
+                    self.replies.append((self.sky_s, client, reply))
                 if self.on_reply is not None:
                     self.on_reply(client, reply)
             case Note():
-                self.notes.append((self.sky_s, self.mesh.names[record.node], action))
+                if self.on_note is not None:
+                    self.on_note(record.node, action)
+                if self.keep_notes:
+                    self.notes.append((self.sky_s, self.mesh.names[record.node], action))
 
     def _commit(self, record: SimNode) -> None:
         if record.machine is not None:
             self._do(record, record.journal.commit())
 
     def _keep_result(self, record: SimNode, action: KeepResult) -> None:
-        data = _join(action.pieces)
+        data = join(action.pieces)
         intact = hashlib.sha256(data).digest() == action.digest
         blob = sim_blob(data)
         if isinstance(record.machine, Satellite):
@@ -354,10 +395,21 @@ class World:
         self._feed(record, Kept(action.key, blob, intact))
 
     def _infer(self, record: SimNode, action: Infer) -> None:
-        data = _join(action.input) if action.shard.is_request else record.flash.captures[action.shard.capture]
-        result = sim_blob(simulated_result(action.model, data, action.shard.tiles))
-        service_s = self.config.service_s * len(action.shard.tiles)
-        event = InferenceEnded(action.task, result, service_s, 0.0, service_s)
+        data = join(action.input) if action.shard.is_request else record.flash.captures[action.shard.capture]
+        at_ground = record.node == self.mesh.ground
+        answer_bytes = self.config.answer_bytes.get(plain_model(action.model))
+        if answer_bytes is None:
+            result = sim_blob(simulated_result(action.model, data, action.shard.tiles))
+        else:
+            result = sim_blob(bytes(answer_bytes * len(action.shard.tiles)))
+        times_s = self.config.ground_s if at_ground else self.config.model_s
+        tile_s = times_s.get(plain_model(action.model), self.config.service_s)
+        service_s = tile_s * len(action.shard.tiles) + action.extra_s
+        kept = None
+        if action.discard_share is not None:
+            tiles = action.shard.tiles
+            kept = tuple(n for n, t in enumerate(tiles) if self.config.cloud_of(action.job, t) < action.discard_share)
+        event = InferenceEnded(action.task, result, service_s, 0.0, service_s, kept)
         boot = record.boot
         due_s = self.sky_s + service_s
         self.at(due_s, lambda: self._feed(record, event) if record.boot == boot else None)
@@ -384,7 +436,9 @@ class World:
         channel = self._channels.get((link, sender))
         if channel is None:
             channel = Channel(
-                lambda t: self.plan.line_rate_bps(link, sender, t), lambda t: self.plan.state(link, t).delay_s
+                lambda t: self.plan.line_rate_bps(link, sender, t),
+                lambda t: self.plan.state(link, t).delay_s,
+                processing_s(self.scenario, self.mesh, link, sender),
             )
             self._channels[link, sender] = channel
         return channel
@@ -404,7 +458,15 @@ class World:
             if not isinstance(frame, Frame):
                 raise Bug("a channel held something that is no frame")
             self._sequence += 1
-            stamp = Stamp(link, sender, departure.start_s, departure.due_s, self._sequence)
+            stamp = Stamp(
+                link,
+                sender,
+                departure.start_s,
+                departure.due_s,
+                self._sequence,
+                departure.end_s,
+                departure.processing_s,
+            )
             self._carry(frame, stamp)
         next_s = channel.next_pump_s
         if next_s < self._pumps.get((link, sender), float("inf")):
@@ -420,7 +482,7 @@ class World:
         weather, chance = self.config.weather, self._random
         size = size_on_link_bytes(frame)
         self.bytes_sent[stamp.link.kind] = self.bytes_sent.get(stamp.link.kind, 0) + size
-        payload = _join((frame.payload,)) if frame.payload is not None else b""
+        payload = join((frame.payload,)) if frame.payload is not None else b""
         header = encode(frame, stamp, payload)
         copies = 1 + (chance.random() < weather.duplicate)
         for _ in range(copies):
@@ -442,12 +504,3 @@ class World:
             piece = Piece(SimBlob(b"", length, payload), 0, length)
             frame = msgspec.structs.replace(frame, payload=piece)
         self._feed(record, FrameArrived(stamp.link, frame))
-
-
-def _join(pieces: tuple[Piece, ...]) -> bytes:
-    parts = []
-    for piece in pieces:
-        if not isinstance(piece.blob, SimBlob):
-            raise Bug("a blob without bytes reached a simulated driver")
-        parts.append(piece.blob.data[piece.offset : piece.offset + piece.length])
-    return b"".join(parts)

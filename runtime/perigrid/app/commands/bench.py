@@ -1,4 +1,4 @@
-"""Measure links, efficiency or the sky."""
+"""Measure links, efficiency or the sky; compare latency runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ MEASURES = {
     "links": "How exactly do links keep their delay and their rate?",
     "efficiency": "How much of the bare model's speed is left?",
     "sky": "How fast are sky and mesh, beside a plain script?",
+    "tracing": "What does it cost to write down where time goes?",
+    "compare": "Is one latency run faster than another, and is that more than chance?",
 }
 """Each measurement with its question; perigrid.bench has a module of the same name."""
+
+LATENCY = "latency"
+"""A command of its own, since it takes a scenario as `perigrid up` does."""
 
 ONE_CORE = {"sky": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}}
 """What a measurement on one core needs before numpy is loaded: idle threads of a matrix library turn round and round,
@@ -25,10 +30,14 @@ class Measures(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All measurements."""
-        return list(MEASURES)
+        return [LATENCY, *MEASURES]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One measurement; its arguments are its own."""
+        if cmd_name == LATENCY:
+            from perigrid.app.commands.latency import command as latency
+
+            return latency
         if cmd_name not in MEASURES:
             return None
 
@@ -50,4 +59,4 @@ class Measures(click.Group):
 
 @click.group("bench", cls=Measures)
 def command() -> None:
-    """Measure this machine: links, efficiency or the sky."""
+    """Measure this machine: links, efficiency or the sky; hold one latency run against another."""

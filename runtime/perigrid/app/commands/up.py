@@ -15,6 +15,7 @@ from perigrid.errors import LinkBroken, NotRunning
 
 if TYPE_CHECKING:
     from perigrid.live.rundir import RunDirectory, RunInfo
+    from perigrid.scenario.model import Scenario
 
 LOOK_S = 1.0
 """How often an attached `up` looks at its constellation, seconds of the wall."""
@@ -22,12 +23,21 @@ LOOK_S = 1.0
 MAX_PORT = 65_535
 
 
+def rate_of(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    """A rate above 0, or the word auto, as an option has it; click's own error for anything else."""
+    if value is None or value == "auto":
+        return value
+    return click.FloatRange(min=0, min_open=True)(value, param, ctx)
+
+
 @click.command("up")
 @click.argument("scenario", shell_complete=scenarios)
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Emulated seconds a second of the wall; by default what this machine can keep, at most 1.",
+    metavar="RATE|auto",
+    callback=rate_of,
+    help="Emulated seconds a second of the wall; by default what this machine can keep, at most 1. auto: as fast as it "
+    "keeps up with, from moment to moment.",
 )
 @click.option(
     "--orbit-rate",
@@ -40,6 +50,8 @@ MAX_PORT = 65_535
     type=click.Choice(["dilated", "free"]),
     help="free: inference takes what it takes here; times are throughput, not latency.",
 )
+@click.option("--device", help="The computer on board: the name of a profile, such as jetson-agx-orin, or host.")
+@click.option("--ground-device", help="The computer on the ground, likewise.")
 @click.option(
     "--satellites-per-process",
     type=click.IntRange(min=1),
@@ -59,6 +71,11 @@ MAX_PORT = 65_535
     default=0,
     help="Port of the gateway for inference on 127.0.0.1; 0 takes a free one.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, MAX_PORT),
+    help="Serve metrics for Prometheus on this port of 127.0.0.1, 0 for any free one, and on a socket a process.",
+)
 @click.option("--detach", is_flag=True, help="Return once it is up, and let it run.")
 @click.option("--epoch", help="Another epoch, such as 2026-01-01T00:00:00Z.")
 @shared_options
@@ -66,12 +83,15 @@ MAX_PORT = 65_535
 def command(
     shell: Shell,
     scenario: str,
-    rate: float | None,
+    rate: Any,
     orbit_rate: float | None,
     clock: str | None,
+    device: str | None,
+    ground_device: str | None,
     satellites_per_process: int,
     port: int,
     gateway_port: int,
+    metrics_port: int | None,
     detach: bool,
     epoch: str | None,
 ) -> None:
@@ -82,7 +102,7 @@ def command(
     starlink-shell1, starlink-shell1-3lasers, telesat-2020, telesat-lightspeed-2025, three-body-12, three-body-2800.
     """
     from perigrid.app.launching import bring_up
-    from perigrid.app.scenarios import at_epoch, choose
+    from perigrid.app.scenarios import at_epoch, choose, with_computers
     from perigrid.app.worlds import at_orbit_rate
     from perigrid.live.launch import LaunchOptions, down
 
@@ -91,19 +111,21 @@ def command(
         shell.say(change)
     wanted = chosen.scenario if epoch is None else at_epoch(chosen.scenario, epoch)
     wanted = wanted if orbit_rate is None else at_orbit_rate(wanted, orbit_rate)
+    wanted = with_computers(wanted, device, ground_device)
     options = LaunchOptions(
         rate=rate,
         mode=clock,
         satellites_per_process=satellites_per_process,
         port=port,
         gateway_port=gateway_port,
+        metrics_port=metrics_port,
         attached=not detach,
     )
     began_s = time.monotonic()
     run, info = bring_up(wanted, shell.root, shell.name, options, os.environ, shell.say)
     try:
         took_s = time.monotonic() - began_s
-        shell.show(facts(info, chosen.changes), lines(info, took_s))
+        shell.show(facts(info, chosen.changes), [*lines(info, took_s), *computers(wanted)])
         if not detach:
             stay(shell, run, info)
     except BaseException:
@@ -125,13 +147,24 @@ def lines(info: RunInfo, took_s: float) -> list[str]:
     """What is said once a constellation is up."""
     from perigrid.report.outcome import turning_sky
 
-    rate = "free" if info.mode == "free" else f"{info.rate:.3g}"
+    rate = "free" if info.mode == "free" else "auto" if info.governed else f"{info.rate:.3g}"
     turning = turning_sky(info.orbit_rate)
     return [
         f"{info.name} is up: {len(info.satellites)} satellites after {took_s:.1f} s, rate {rate}",
         *([f"  {turning}"] if turning else []),
         f"  directory {_short(Path(info.directory))}, job service {info.jobs}, gateway {info.gateway}",
+        *([f"  metrics {info.metrics}"] if info.metrics else []),
         f"  preloaded: {', '.join(info.preloaded) or 'nothing'}",
+    ]
+
+
+def computers(scenario: Scenario) -> list[str]:
+    """Which computers have times that were not measured here, and whether anybody has published them."""
+    named = (("on board", scenario.device), ("on the ground", scenario.ground_device))
+    return [
+        f"  computer {place}: {device.name}, its times are {device.kind}"
+        for place, device in named
+        if device.kind != "host"
     ]
 
 

@@ -98,6 +98,26 @@ class ProbeRequest(_message.Message):
     start_sky_s: float
     def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., count: _Optional[int] = ..., interval_s: _Optional[float] = ..., payload_bytes: _Optional[int] = ..., bulk: _Optional[bool] = ..., start_sky_s: _Optional[float] = ...) -> None: ...
 
+class ExposeRequest(_message.Message):
+    __slots__ = ("satellite", "sensor_json", "number", "times_s", "untraced")
+    SATELLITE_FIELD_NUMBER: _ClassVar[int]
+    SENSOR_JSON_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TIMES_S_FIELD_NUMBER: _ClassVar[int]
+    UNTRACED_FIELD_NUMBER: _ClassVar[int]
+    satellite: str
+    sensor_json: str
+    number: int
+    times_s: _containers.RepeatedScalarFieldContainer[float]
+    untraced: bool
+    def __init__(self, satellite: _Optional[str] = ..., sensor_json: _Optional[str] = ..., number: _Optional[int] = ..., times_s: _Optional[_Iterable[float]] = ..., untraced: _Optional[bool] = ...) -> None: ...
+
+class SkipRequest(_message.Message):
+    __slots__ = ("until_sky_s",)
+    UNTIL_SKY_S_FIELD_NUMBER: _ClassVar[int]
+    until_sky_s: float
+    def __init__(self, until_sky_s: _Optional[float] = ...) -> None: ...
+
 class HostState(_message.Message):
     __slots__ = ("name", "pid", "frames", "frames_late", "inferences", "inferences_late", "worst_frame_late_s", "worst_inference_late_s", "nodes", "release_errors_s", "arrivals", "captures", "payload_pid", "busy_cpu_s", "frames_hold", "inferences_hold", "frames_lost", "frames_dropped", "frames_refused")
     NAME_FIELD_NUMBER: _ClassVar[int]

@@ -65,6 +65,11 @@ class HostControlStub:
                 request_serializer=control__pb2.LoadedRequest.SerializeToString,
                 response_deserializer=control__pb2.Done.FromString,
                 _registered_method=True)
+        self.Expose = channel.unary_unary(
+                '/perigrid.control.v1.HostControl/Expose',
+                request_serializer=control__pb2.ExposeRequest.SerializeToString,
+                response_deserializer=control__pb2.Done.FromString,
+                _registered_method=True)
 
 
 class HostControlServicer:
@@ -107,6 +112,12 @@ class HostControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Expose(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HostControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -138,6 +149,11 @@ def add_HostControlServicer_to_server(servicer, server):
             'Load': grpc.unary_unary_rpc_method_handler(
                     servicer.Load,
                     request_deserializer=control__pb2.LoadedRequest.FromString,
+                    response_serializer=control__pb2.Done.SerializeToString,
+            ),
+            'Expose': grpc.unary_unary_rpc_method_handler(
+                    servicer.Expose,
+                    request_deserializer=control__pb2.ExposeRequest.FromString,
                     response_serializer=control__pb2.Done.SerializeToString,
             ),
     }
@@ -314,6 +330,33 @@ class HostControl:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def Expose(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/perigrid.control.v1.HostControl/Expose',
+            control__pb2.ExposeRequest.SerializeToString,
+            control__pb2.Done.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class SupervisorStub:
     """Spoken by the supervisor, on a unix socket of the run directory.
@@ -363,6 +406,16 @@ class SupervisorStub:
         self.Load = channel.unary_unary(
                 '/perigrid.control.v1.Supervisor/Load',
                 request_serializer=control__pb2.LoadRequest.SerializeToString,
+                response_deserializer=control__pb2.Done.FromString,
+                _registered_method=True)
+        self.Expose = channel.unary_unary(
+                '/perigrid.control.v1.Supervisor/Expose',
+                request_serializer=control__pb2.ExposeRequest.SerializeToString,
+                response_deserializer=control__pb2.Done.FromString,
+                _registered_method=True)
+        self.Skip = channel.unary_unary(
+                '/perigrid.control.v1.Supervisor/Skip',
+                request_serializer=control__pb2.SkipRequest.SerializeToString,
                 response_deserializer=control__pb2.Done.FromString,
                 _registered_method=True)
         self.Down = channel.unary_unary(
@@ -424,6 +477,18 @@ class SupervisorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Expose(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Skip(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Down(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -471,6 +536,16 @@ def add_SupervisorServicer_to_server(servicer, server):
             'Load': grpc.unary_unary_rpc_method_handler(
                     servicer.Load,
                     request_deserializer=control__pb2.LoadRequest.FromString,
+                    response_serializer=control__pb2.Done.SerializeToString,
+            ),
+            'Expose': grpc.unary_unary_rpc_method_handler(
+                    servicer.Expose,
+                    request_deserializer=control__pb2.ExposeRequest.FromString,
+                    response_serializer=control__pb2.Done.SerializeToString,
+            ),
+            'Skip': grpc.unary_unary_rpc_method_handler(
+                    servicer.Skip,
+                    request_deserializer=control__pb2.SkipRequest.FromString,
                     response_serializer=control__pb2.Done.SerializeToString,
             ),
             'Down': grpc.unary_unary_rpc_method_handler(
@@ -695,6 +770,60 @@ class Supervisor:
             target,
             '/perigrid.control.v1.Supervisor/Load',
             control__pb2.LoadRequest.SerializeToString,
+            control__pb2.Done.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Expose(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/perigrid.control.v1.Supervisor/Expose',
+            control__pb2.ExposeRequest.SerializeToString,
+            control__pb2.Done.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Skip(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/perigrid.control.v1.Supervisor/Skip',
+            control__pb2.SkipRequest.SerializeToString,
             control__pb2.Done.FromString,
             options,
             channel_credentials,

@@ -21,7 +21,7 @@ class Shard(_message.Message):
     def __init__(self, index: _Optional[int] = ..., capture: _Optional[str] = ..., tiles: _Optional[_Iterable[int]] = ..., rows: _Optional[_Iterable[int]] = ..., columns: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Stages(_message.Message):
-    __slots__ = ("arrived_sky_s", "queue_s", "inference_s", "desk_wait_s", "cpu_s", "sent_sky_s", "up_laser_s", "up_ground_s")
+    __slots__ = ("arrived_sky_s", "queue_s", "inference_s", "desk_wait_s", "cpu_s", "sent_sky_s", "up_laser_s", "up_ground_s", "up_links", "up_times")
     ARRIVED_SKY_S_FIELD_NUMBER: _ClassVar[int]
     QUEUE_S_FIELD_NUMBER: _ClassVar[int]
     INFERENCE_S_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,8 @@ class Stages(_message.Message):
     SENT_SKY_S_FIELD_NUMBER: _ClassVar[int]
     UP_LASER_S_FIELD_NUMBER: _ClassVar[int]
     UP_GROUND_S_FIELD_NUMBER: _ClassVar[int]
+    UP_LINKS_FIELD_NUMBER: _ClassVar[int]
+    UP_TIMES_FIELD_NUMBER: _ClassVar[int]
     arrived_sky_s: float
     queue_s: float
     inference_s: float
@@ -38,4 +40,6 @@ class Stages(_message.Message):
     sent_sky_s: float
     up_laser_s: float
     up_ground_s: float
-    def __init__(self, arrived_sky_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., inference_s: _Optional[float] = ..., desk_wait_s: _Optional[float] = ..., cpu_s: _Optional[float] = ..., sent_sky_s: _Optional[float] = ..., up_laser_s: _Optional[float] = ..., up_ground_s: _Optional[float] = ...) -> None: ...
+    up_links: _containers.RepeatedScalarFieldContainer[int]
+    up_times: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, arrived_sky_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., inference_s: _Optional[float] = ..., desk_wait_s: _Optional[float] = ..., cpu_s: _Optional[float] = ..., sent_sky_s: _Optional[float] = ..., up_laser_s: _Optional[float] = ..., up_ground_s: _Optional[float] = ..., up_links: _Optional[_Iterable[int]] = ..., up_times: _Optional[_Iterable[float]] = ...) -> None: ...
