@@ -181,8 +181,8 @@ class VirtualRun:
 
     def _ask(self, number: int) -> None:
         trace_parent = TRACE[:8] + number.to_bytes(16, "big") + SAMPLED if self._configuration.traced else b""
-        nearest = self._node is None
-        ask = Ask(-number - 1, self._model, self._input, self._node, nearest, CLIENT_PRIORITY, None, trace_parent)
+        # As the gateway places a request that says nothing of it: the least busy, of equals the nearest.
+        ask = Ask(-number - 1, self._model, self._input, self._node, False, CLIENT_PRIORITY, None, trace_parent)
         self._queries[number // SAMPLE_NUMBERS].bytes_up += self._costs.input_bytes
         self.world.request(ask)
 
