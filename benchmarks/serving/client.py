@@ -148,7 +148,8 @@ class HttpAsk:
         head = bytes(data[:end]).lower()
         if b" 200 " not in head[:16]:
             raise RuntimeError(head[:200].decode(errors="replace") + bytes(data[end:][:400]).decode(errors="replace"))
-        size = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        # Not the length of another header, which the protocol's extension calls inference-header-content-length.
+        size = int(head.partition(b"\r\ncontent-length:")[2].split(b"\r\n", 1)[0])
         whole = end + 4 + size
         while len(data) < whole:
             data += self._read()

@@ -169,6 +169,22 @@ def wait_quiet(pids: Sequence[int], limit_s: float) -> float:
             return time.monotonic() - start_s
 
 
+def spoken_to(command: Sequence[str], count: int, log: Path) -> list[subprocess.Popen[str]]:
+    """So many processes of one command, spoken to by lines; what they complain of goes to the log."""
+    with log.open("ab") as errors:
+        return [
+            subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, **ALLOCATOR_SETTINGS},
+            )
+            for _ in range(count)
+        ]
+
+
 class Clients:
     """Processes that ask one server for one model."""
 
@@ -177,19 +193,7 @@ class Clients:
         if inside is not None:
             command = ["nsenter", "--net", "--target", str(inside), *command]
         self._log = log
-        self._processes: list[subprocess.Popen[str]] = []
-        with log.open("ab") as errors:
-            for _ in range(count):
-                self._processes.append(
-                    subprocess.Popen(
-                        command,
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        stderr=errors,
-                        text=True,
-                        env={**os.environ, **ALLOCATOR_SETTINGS},
-                    )
-                )
+        self._processes = spoken_to(command, count, log)
         for process in self._processes:
             if self._line(process) != "ready\n":
                 raise RaceError(f"a client failed: {last_words(log)}")
@@ -248,19 +252,7 @@ class Bare:
 
     def __init__(self, given: Sequence[str], count: int, log: Path) -> None:
         command = [sys.executable, str(HERE / "servers" / "bare.py"), *given]
-        self._processes = []
-        with log.open("ab") as errors:
-            for _ in range(count):
-                self._processes.append(
-                    subprocess.Popen(
-                        command,
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        stderr=errors,
-                        text=True,
-                        env={**os.environ, **ALLOCATOR_SETTINGS},
-                    )
-                )
+        self._processes = spoken_to(command, count, log)
         for process in self._processes:
             if process.stdout is None or process.stdout.readline() != "ready\n":
                 raise RaceError(f"bare did not start: {last_words(log)}")

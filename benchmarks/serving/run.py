@@ -2,10 +2,10 @@
 
 The same models, bytes, clients and machine, in the same minutes: onnxruntime in a loop (`bare`), a server of the same
 gRPC that infers nothing (`null`; `null, unread` does not even take the request apart), perigrid's worker (twice, for
-the A/A spread, and once each with the tensors in shared memory and over HTTP), and the servers that others publish,
-each installed at the version in `requirements/` into an environment of its own. In a round each of them is started,
-asked for each model by one client and by four, and ended; the order is turned by one place from round to round. What
-is read out of it is in figures.py.
+the A/A spread, and once each with the tensors in shared memory, over HTTP, and kept to one core), and the servers that
+others publish, each installed at the version in `requirements/` into an environment of its own. In a round each of
+them is started, asked for each model by one client and by four, and ended; the order is turned by one place from round
+to round. What is read out of it is in figures.py.
 
     python benchmarks/serving/run.py [--json] [--rounds 5] [--only perigrid,bare,null] [--quick] [--folder FOLDER]
 
@@ -38,6 +38,7 @@ CLIENTS = (1, 4)
 TRIES = 3
 QUICK = 0.5
 UNREAD, SHARED = "null, unread", "perigrid, shared memory"
+ONE_CORE, NULL_ONE_CORE = "perigrid, one core", "null, one core"
 HTTP_ADDRESS = "127.0.0.1:18181"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "perigrid-serving"
 
@@ -85,15 +86,18 @@ class Race:
         """Null and perigrid, which need no environment of their own."""
         files = [f"{model.name}={model.path}" for model in self.models]
         sizes = [f"{model.name}={self.size_of(model)}" for model in self.models]
-        python, found = sys.executable, []
+        found = []
         for name, script, given in (
             (NULL, "null_server.py", ["messages", *sizes]),
             (UNREAD, "null_server.py", ["bytes", *sizes]),
+            (NULL_ONE_CORE, "null_server.py", ["messages", *sizes]),
             (OURS, "perigrid_server.py", [HTTP_ADDRESS, *files]),
             (AGAIN, "perigrid_server.py", [HTTP_ADDRESS, *files]),
+            (ONE_CORE, "perigrid_server.py", [HTTP_ADDRESS, *files]),
         ):
             address = f"unix:{self.folder / name.replace(' ', '-').replace(',', '')}"
-            command = [python, str(HERE / "servers" / script), address, *given]
+            kept = ["taskset", "--cpu-list", "0"] if name in (ONE_CORE, NULL_ONE_CORE) else []
+            command = [*kept, sys.executable, str(HERE / "servers" / script), address, *given]
             found.append(Server(name, command, "grpc", address, ALLOCATOR_SETTINGS, checked=script[0] == "p"))
         return [server for server in found if self.wants(server.name)]
 

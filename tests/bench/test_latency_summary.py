@@ -9,9 +9,10 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from perigrid.bench.latency.rows import STAGES, Arm, Origin
+from perigrid.bench.latency.rows import Arm, Origin
 from perigrid.bench.latency.statistics import Verdict
 from perigrid.bench.latency.summary import LatencyRun, Summary, summarise
+from perigrid.node.stages import STAGES
 from tests.bench.latency_runs import Wish, made_run
 
 SMALL = Wish(arms=(Arm.BENT_PIPE, Arm.IN_ORBIT, Arm.BARE), origins=(Origin.BOARD,), rate_per_s=15.0)

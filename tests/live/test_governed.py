@@ -12,17 +12,23 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
+import grpc
+import numpy as np
 import pytest
 
 from perigrid.live.eventlog import read_events
 from perigrid.live.metrics import ask
 from perigrid.report.page import write_report
+from perigrid.wire.generated import open_inference_pb2 as protocol
+from perigrid.wire.generated import open_inference_pb2_grpc as protocol_grpc
 from tests.live.conftest import Constellation, Launcher, wait_until
 
 pytestmark = pytest.mark.live
 
 SERVICE_S = 0.0002
+LIMIT_S = 60.0
 SAMPLE = re.compile(r'[a-z_:]+(?:\{[a-z_]+="[^"\n]*"(?:,[a-z_]+="[^"\n]*")*\})? [0-9.e+-]+')
 
 
@@ -87,6 +93,40 @@ def test_metrics_of_the_run_are_the_sums_of_its_processes(governed: Constellatio
     assert 'perigrid_inferences_total{process="host-01"}' in own and "host-02" not in own
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(governed.info["metrics"] + "/nothing", timeout=30)
+
+
+def test_a_request_lets_time_go_on_however_it_ends(governed: Constellation) -> None:
+    good = protocol.ModelInferRequest(model_name="tinycloud")
+    tile = np.zeros((1, 4, 256, 256), np.float32)
+    good.inputs.add(name="input", datatype="FP32", shape=tile.shape)
+    good.raw_input_contents.append(tile.tobytes())
+    unknown, refused, small = (protocol.ModelInferRequest() for _ in range(3))
+    for one in (unknown, refused, small):
+        one.CopyFrom(good)
+    unknown.model_name = "nothing"
+    refused.parameters["satellite"].string_param = "ground"
+    small.raw_input_contents[0] = b"\0"
+
+    def passes() -> None:
+        start_s = governed.now_s()
+        wait_until(lambda: governed.now_s() > start_s + 0.1, LIMIT_S, "time goes on")
+
+    with grpc.insecure_channel(governed.info["gateway"]) as channel:
+        stub: Any = protocol_grpc.GRPCInferenceServiceStub(channel)
+        for bad in (unknown, refused, small):
+            with pytest.raises(grpc.RpcError):
+                stub.ModelInfer(bad, timeout=LIMIT_S)
+            passes()
+        for limit_s in (0.001, 0.01, 0.05):
+            late = stub.ModelInfer.future(good, timeout=limit_s)
+            late.exception(timeout=LIMIT_S)
+            passes()
+        cancelled = stub.ModelInfer.future(good, timeout=LIMIT_S)
+        cancelled.cancel()
+        passes()
+        calls = [stub.ModelInfer.future(good, timeout=LIMIT_S) for _ in range(8)]
+        assert all(call.result(timeout=LIMIT_S).parameters["satellite"].string_param for call in calls)
+        passes()
 
 
 def test_nobody_waits_for_a_satellite_that_is_gone(governed: Constellation, expected_sha256: str) -> None:

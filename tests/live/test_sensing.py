@@ -31,6 +31,7 @@ pytestmark = pytest.mark.live
 RATE, SERVICE_S, INTAKE_S, SETTLE_S = 0.5, 0.05, 0.02, 0.03
 LIMIT_S = 60.0
 CLOCK_ERROR_S = 2e-4
+ROUNDING_S = 1e-9
 CAMERA = Sensor(
     name="camera",
     width_px=512,
@@ -109,8 +110,9 @@ def test_requests_over_lasers_say_where_their_time_went(live: LiveRun, plan: Con
     check_sums_and_light(series.rows, plan)
     for row in series.rows:
         assert row.satellite == "sat-04" and row.attempt == 1 and len(row.trace) == 32
-        assert row.stages["satellite_queue"] >= INTAKE_S and row.stages["settle"] >= SETTLE_S
-        assert row.stages["inference"] >= SERVICE_S
+        assert row.stages["satellite_queue"] >= INTAKE_S - ROUNDING_S
+        assert row.stages["settle"] >= SETTLE_S - ROUNDING_S
+        assert row.stages["inference"] >= SERVICE_S - ROUNDING_S
         assert {hop.kind for hop in row.up} == {"laser", "radio", "fibre"}
     assert len({row.trace for row in series.rows}) == len(series.rows)
     assert {row.stratum for row in series.rows} == {0, 1}
@@ -127,7 +129,7 @@ def test_frames_on_board_are_inferred_and_come_down_as_masks(live: LiveRun, plan
     check_sums_and_light(series.rows, plan)
     for row in series.rows:
         assert row.satellite == "sat-03" and row.bytes_down == 4 * 256 * 256 // 4
-        assert row.stages["inference"] >= 4 * SERVICE_S and not row.up
+        assert row.stages["inference"] >= 4 * SERVICE_S - ROUNDING_S and not row.up
 
 
 def test_a_cascade_sends_down_what_its_filter_kept(live: LiveRun) -> None:
@@ -136,7 +138,7 @@ def test_a_cascade_sends_down_what_its_filter_kept(live: LiveRun) -> None:
     tile_bytes, mask_bytes = CAMERA.frame_bytes // 4, 256 * 256 // 4
     expected = {kept * tile_bytes + (4 + kept) * mask_bytes if kept else 0 for kept in range(5)}
     assert {row.bytes_down for row in series.rows} <= expected
-    assert all(row.stages["inference"] >= 4 * SERVICE_S for row in series.rows)
+    assert all(row.stages["inference"] >= 4 * SERVICE_S - ROUNDING_S for row in series.rows)
 
 
 def test_the_scenarios_own_sensor_takes_its_frames(sensing: Constellation) -> None:

@@ -14,6 +14,7 @@ from perigrid.live.blobs import held
 from perigrid.live.forms import Served, forms_of
 from perigrid.live.gateway import HeldBytes, _input_of, _priority
 from perigrid.live.models import ModelEntry, ModelStore, Tensor
+from perigrid.live.serving.messages import of_message
 from perigrid.live.serving.parameters import DEFAULT_PRIORITY
 from perigrid.live.tasks import items_of, mask_bytes, request_task, response_bytes, scene_task, stack_task
 from perigrid.node.actions import Infer
@@ -122,7 +123,7 @@ def test_an_input_that_was_damaged_is_nobody_s_fault_and_one_that_is_none_is_its
 def test_the_gateway_sends_up_tensors_in_the_model_s_order_and_the_wanted_outputs() -> None:
     windows, image = np.zeros((3, 2), np.int32), np.zeros((4, 256, 256), np.float32)
     request = ask("tinycloud.mask", ("windows", windows), ("capture", image), outputs=("mask",))
-    sent = protocol.ModelInferRequest.FromString(bytes(_input_of(request, served("tinycloud.mask")).data))
+    sent = protocol.ModelInferRequest.FromString(bytes(_input_of(of_message(request), served("tinycloud.mask")).data))
     assert [tensor.name for tensor in sent.inputs] == ["capture", "windows"]
     assert list(sent.raw_input_contents) == [image.tobytes(), windows.tobytes()]
     assert [output.name for output in sent.outputs] == ["mask"]
@@ -153,7 +154,7 @@ def test_what_lasts_in_orbit_is_an_item_of_the_model(
         batch_invariant=True,
     )
     tensor = "tiles" if name.endswith(".tiles") else "x"
-    blob = _input_of(ask(name, (tensor, np.ones(shape, np.float32))), served(name, entry))
+    blob = _input_of(of_message(ask(name, (tensor, np.ones(shape, np.float32)))), served(name, entry))
     assert items_of(request_task(requested(bytes(blob.data)))) == items
 
 

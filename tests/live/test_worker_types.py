@@ -137,6 +137,22 @@ def test_messages_are_read_as_protobuf_reads_them(monkeypatch: pytest.MonkeyPatc
         crowd.check()
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, messages.MAX_FIELDS + 1])
+def test_answers_are_read_and_requests_written_as_protobuf_does(count: int) -> None:
+    contents = [bytes([number % 256]) * (5_000 if number < 3 else 1) for number in range(count)]
+    request = protocol.ModelInferRequest(model_name="m", id="i")
+    request.parameters["b"].int64_param, request.parameters["a"].int64_param = 1, 2
+    written = messages.write_request(request, [memoryview(one) for one in contents])
+    request.raw_input_contents.extend(contents)
+    assert written == request.SerializeToString(deterministic=True)
+    response = protocol.ModelInferResponse(model_name="m", id="i", raw_output_contents=contents)
+    for data in (response.SerializeToString(), memoryview(response.SerializeToString())):
+        found = messages.read_response(data)
+        assert [bytes(one) for one in found.raw] == contents
+        assert found.size_bytes == sum(map(len, contents)) and not found.message.raw_output_contents
+        assert protocol.ModelInferResponse.FromString(messages.write_response(found)) == response
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_whatever_comes_is_read_as_protobuf_reads_it(data: st.DataObject) -> None:

@@ -12,15 +12,18 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 INSTALL_LIMIT_S = 600
+HEIGHT_PX = 900
+LIMIT_MS = 30_000
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -58,6 +61,26 @@ def browser() -> Iterator[Browser]:
             yield running
         finally:
             running.close()
+
+
+@contextmanager
+def opened(chromium: Browser, path: Path, width_px: int, scheme: Any) -> Iterator[Page]:
+    """The page, as it is on such a screen; it asks for nothing but itself, and nothing is amiss on the console."""
+    said: list[str] = []
+    asked: list[str] = []
+    context = chromium.new_context(viewport={"width": width_px, "height": HEIGHT_PX}, color_scheme=scheme)
+    try:
+        context.set_default_timeout(LIMIT_MS)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(path.as_uri())
+        yield page
+        assert said == []
+        assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+    finally:
+        context.close()
 
 
 def _find() -> str | None:

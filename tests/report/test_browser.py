@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from perigrid.report.page import write_report
-from tests.report.browser import browser, chromium_path
+from tests.report.browser import browser, chromium_path, opened
 from tests.report.made_runs import JOB, Wish, made_run
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.browser
 
 WIDTHS_PX = (400, 1000, 1600)
 SCHEMES = ("light", "dark")
-HEIGHT_PX = 900
-LIMIT_MS = 30_000
 
 FIGURES = "() => [...document.querySelectorAll('data[data-figure]')].map(e => [e.dataset.figure, e.value, e.innerText])"
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -42,26 +39,6 @@ def chromium() -> Iterator[Browser]:
 def report(calm_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a job with failures."""
     return write_report(calm_run, None, tmp_path_factory.mktemp("page") / "report.html")
-
-
-@contextmanager
-def opened(chromium: Browser, path: Path, width_px: int, scheme: Any) -> Iterator[Page]:
-    """The page, as it is on such a screen; it asks for nothing but itself, and nothing is amiss on the console."""
-    said: list[str] = []
-    asked: list[str] = []
-    context = chromium.new_context(viewport={"width": width_px, "height": HEIGHT_PX}, color_scheme=scheme)
-    try:
-        context.set_default_timeout(LIMIT_MS)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(path.as_uri())
-        yield page
-        assert said == []
-        assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
-    finally:
-        context.close()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

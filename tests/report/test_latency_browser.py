@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,16 +12,15 @@ from perigrid.bench.latency.rows import Arm, Origin
 from perigrid.bench.latency.summary import summarise
 from perigrid.report.latency.page import page
 from tests.bench.latency_runs import Wish, made_run
-from tests.report.browser import browser
+from tests.report.browser import browser, opened
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.browser
 
 WIDTHS_PX = (400, 1280)
 SCHEMES = ("light", "dark")
-LIMIT_MS = 30_000
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 OPEN_ALL = "() => document.querySelectorAll('details').forEach(d => { d.open = true })"
 SMALL_TEXT = """() => [...document.querySelectorAll('svg text')].filter(t => t.getBoundingClientRect().height > 0
@@ -55,26 +53,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     path.write_text(page(summarise(made_run(wish))), encoding="utf-8")
     return path
-
-
-@contextmanager
-def opened(chromium: Browser, path: Path, width_px: int, scheme: Any) -> Iterator[Page]:
-    """The page on such a screen; it asks for nothing but itself, and nothing is amiss on the console."""
-    said: list[str] = []
-    asked: list[str] = []
-    context = chromium.new_context(viewport={"width": width_px, "height": 900}, color_scheme=scheme)
-    try:
-        context.set_default_timeout(LIMIT_MS)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(path.as_uri())
-        yield page
-        assert said == []
-        assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
-    finally:
-        context.close()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -302,7 +302,7 @@ def answered(mesh: Mesh, number: int, trace_parent: bytes) -> Answered:
 
 def test_only_traced_answers_are_written_down_and_only_so_many(scenario: Scenario) -> None:
     mesh, found = Mesh(scenario), []
-    loop: Any = SimpleNamespace(clock=SimpleNamespace(now_s=lambda: 2.0))
+    loop: Any = SimpleNamespace(now_s=lambda: 2.0)
     book: Any = SimpleNamespace(add=lambda t, node, what, fields: found.append((what, fields)))
     tracer = Tracer(mesh, loop, book, limit=3)
     sampled = bytes.fromhex(TRACE + PARENT + "01")

@@ -74,15 +74,8 @@ def launch(
     CorruptFile for models and data, EnvironmentProblem where it does not come up.
     """
     say = say_nothing if quiet else _say
-    options = LaunchOptions(
-        rate=rate,
-        mode=clock,
-        satellites_per_process=satellites_per_process,
-        port=port,
-        gateway_port=gateway_port,
-        metrics_port=metrics_port,
-        attached=True,
-    )
+    ports = (port, gateway_port, metrics_port)
+    options = LaunchOptions(rate, clock, satellites_per_process, *ports, attached=True)
     options.check()
     names = None if models is None else [str(model) for model in as_list(models)]
     with as_files([] if data is None else as_list(data)) as files:

@@ -163,11 +163,10 @@ class Bus:
             if sender == node:
                 direction.channel.clear()
 
-    def send(self, node: NodeId, link: Link, frame: Frame) -> None:
-        """Put a frame into a link's queue."""
+    def send(self, node: NodeId, link: Link, frame: Frame, now_s: float) -> None:
+        """Put a frame into a link's queue, at the node's own sky time."""
         direction = self._direction(link, node)
         control = frame.priority is Priority.CONTROL
-        now_s = self._loop.clock.now_s()
         if direction.channel.queued_frames >= MAX_QUEUED_FRAMES - 1:
             # Credits bound bulk far below this; what is dropped here its custodian sends again.
             self.counts.dropped += 1
@@ -253,7 +252,8 @@ class Bus:
     def _pump(self, link: Link, sender: NodeId, direction: _Direction) -> None:
         wall_s, reading = self._loop.clock.look()
         ahead_s = LOOKAHEAD_WALL_S * reading.rate_at(wall_s)
-        for departure in direction.channel.pump(reading.emulated_at(wall_s), ahead_s):
+        # By the moment, not by the clock: what is due in between, and comes first, is still to be done.
+        for departure in direction.channel.pump(self._loop.now_s(), ahead_s):
             self._depart(link, sender, direction, departure)
         next_s = direction.channel.next_pump_s
         if next_s < direction.pump_s:
@@ -400,7 +400,7 @@ class Bus:
                 "late_s": round(now_s - stamp.due_s, 6),
                 "from": int(stamp.from_node),
             }
-            self._log.note(now_s, self._name, Note("late-frame", frame.trace, fields))
+            self._log.note(self._loop.now_s(), self._name, Note("late-frame", frame.trace, fields))
         if isinstance(frame.body, Probe) and frame.destination == receiver:
             size = size_on_link_bytes(frame)
             arrival = Arrival(frame.source, frame.body.number, stamp.sent_s, stamp.due_s, now_s, size)

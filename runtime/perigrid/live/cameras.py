@@ -127,7 +127,8 @@ class Cameras:
             raw = self._raw_of(sensor, node, capture)
             self._feed(node, exposed(sensor, name, number, taken_s, period_s, raw, shard, traced))
 
-        self._loop.at(taken_s, expose)
+        # An order that comes too late is carried out now, and not in the past.
+        self._loop.at(max(taken_s, self._loop.clock.now_s()), expose)
 
     def _pixels(self, sensor: Sensor, node: NodeId) -> Capture:
         """A capture of this satellite's own that has tiles of the sensor's."""
@@ -214,4 +215,4 @@ class Observatory:
             "down": legs_as_words(reply.down, self._mesh),
             "traceparent": trace_parent_text(reply.trace_parent),
         }
-        self._log.add(self._loop.clock.now_s(), "ground", "observation", fields)
+        self._log.add(self._loop.now_s(), "ground", "observation", fields)

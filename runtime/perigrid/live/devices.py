@@ -121,9 +121,8 @@ class Device:
                 continue
         return False
 
-    def infer(self, action: Infer, feed: Feed) -> None:
-        """Run a task; `feed` gets its end."""
-        now_s = self._loop.clock.now_s()
+    def infer(self, action: Infer, now_s: float, feed: Feed) -> None:
+        """Run a task from this sky time on; `feed` gets its end."""
         items = max(1, len(action.shard.tiles))
         self._start(_Running(action, feed, self, now_s, time.monotonic(), items=items))
 
@@ -293,7 +292,7 @@ class Device:
         self._leave(number)
         action = running.action
         if self._service_s is None:
-            took_s = self._loop.clock.now_s() - running.started_s
+            took_s = self._loop.now_s() - running.started_s
             self._feed(running, InferenceEnded(action.task, blob, took_s, desk_wait_s, cpu_s, kept))
             return
         stated_s = self._service(running)
@@ -302,9 +301,8 @@ class Device:
         taken_wall_s = time.monotonic() - running.started_wall_s
 
         def release() -> None:
-            now_s = self._loop.clock.now_s()
-            self._meter.inference(service_s, taken_wall_s, now_s - due_s)
-            took_s = now_s - running.started_s
+            self._meter.inference(service_s, taken_wall_s, self._loop.clock.now_s() - due_s)
+            took_s = self._loop.now_s() - running.started_s
             self._feed(running, InferenceEnded(action.task, blob, took_s, desk_wait_s, cpu_s, kept))
 
         if self._loop.clock.now_s() >= due_s:

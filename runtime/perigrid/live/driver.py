@@ -94,7 +94,7 @@ class NodeDriver:
         self._loop = loop
         self._bus = bus
         self._log = log
-        self._born_s = loop.clock.now_s()
+        self._born_s = self._now_s = loop.now_s()
         self._wakes: dict[str, int] = {}
         self._wake_count = 0
         self._look_s = float("inf")
@@ -120,15 +120,15 @@ class NodeDriver:
             self.do(self.machine.handle(self.now(), event))
 
     def now(self) -> Now:
-        """This node's time."""
-        sky_s = self._loop.clock.now_s()
+        """This node's time: what its process is doing now was due then. It never goes back."""
+        sky_s = self._now_s = max(self._now_s, self._loop.now_s())
         return Now(sky_s - self._born_s, sky_s)
 
     def look(self) -> None:
         """Let the terminals see what changed, and look again when the next planned change comes."""
         if not self._alive:
             return
-        sky_s = self._loop.clock.now_s()
+        sky_s = self.now().sky_s
         for event in self.terminals.update(sky_s, self._bus.overlay):
             self.feed(event)
         next_s = self.terminals.next_change_s(sky_s)
@@ -145,15 +145,15 @@ class NodeDriver:
         match action:
             case Send(link, frame):
                 if link in self.terminals.up:
-                    self._bus.send(self.node, link, frame)
+                    self._bus.send(self.node, link, frame, self.now().sky_s)
             case WakeAt(key, local_s, lazy):
                 self._wake_at(key, local_s, lazy)
             case Note():
-                self._log.note(self._loop.clock.now_s(), self.name, action)
+                self._log.note(self.now().sky_s, self.name, action)
             case DropQueued(link):
                 self._bus.drop_queued(self.node, link)
             case Infer():
-                self._board().device.infer(action, self.feed)
+                self._board().device.infer(action, self.now().sky_s, self.feed)
             case AbandonInference(task):
                 self._board().device.abandon(task)
             case JoinPieces(key, pieces, digest):

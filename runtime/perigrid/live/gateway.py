@@ -64,6 +64,7 @@ from perigrid.live.forms import (
     items_in,
 )
 from perigrid.live.host import Host
+from perigrid.live.serving import messages
 from perigrid.live.serving.calls import FINAL, CallerOf, stream
 from perigrid.live.serving.counters import Counters, Times
 from perigrid.live.serving.health import Health, Places, add_health
@@ -76,7 +77,7 @@ from perigrid.live.serving.parameters import (
     text,
     whole_number,
 )
-from perigrid.live.serving.service import check_repository
+from perigrid.live.serving.service import add_inference, check_repository
 from perigrid.live.shared_regions import (
     SharedRegions,
     declared_inputs,
@@ -93,7 +94,6 @@ from perigrid.node.replies import Answered, Declined, Reply
 from perigrid.node.requests import MAX_REQUESTS
 from perigrid.units import MIB, NodeId
 from perigrid.wire.generated import open_inference_pb2 as protocol
-from perigrid.wire.generated import open_inference_pb2_grpc as protocol_grpc
 
 REFUSING_THREADS = 16
 """Calls that are looked at beyond those under way, to be told why they are refused; gRPC itself refuses more."""
@@ -114,6 +114,9 @@ PLACEMENTS = ("balanced", "nearest")
 PARAMETERS = ("satellite", "placement", "priority", "timeout")
 EXTENSIONS = ("model_configuration", "statistics", "binary_tensor_data")
 """The protocol's extensions, in Triton's words."""
+
+_ASKED, _TOLD = "asked", "told"
+"""Why time is held for a request: it is being read, or its answer is being made."""
 
 _ERRORS: dict[str, type[PerigridError]] = {
     "full": Overloaded,
@@ -162,6 +165,7 @@ class Gateway(MetadataService):
         self._host = host
         self._numbers = itertools.count(1)
         self._queues: dict[int, queue.SimpleQueue[Reply | None]] = {}
+        self._telling = threading.Lock()
         self._served: dict[str, Served] = {}
         self._models = 0
         self._held = HeldBytes()
@@ -170,9 +174,24 @@ class Gateway(MetadataService):
         host.tellers.append(self._tell)
 
     def _tell(self, client: int, reply: Reply) -> None:
-        replies = self._queues.get(client)
-        if replies is not None:
-            replies.put(reply)
+        with self._telling:
+            replies = self._queues.get(client)
+            if replies is None:
+                return
+            self._hold(_TOLD, client)
+        replies.put(reply)
+
+    def _hold(self, why: str, client: int) -> None:
+        """Where time waits for whoever computes, it stands while this process handles a request: that is no part of
+        what takes time in orbit.
+        """
+        loop = self._host.loop
+        if loop.holds is not None:
+            loop.holds.hold((why, client), loop.clock.now_s())
+
+    def _lift(self, why: str, client: int) -> None:
+        if self._host.loop.holds is not None:
+            self._host.loop.holds.lift((why, client))
 
     def ready(self) -> bool:
         """Whether the controller leads: it does once its journal is read."""
@@ -186,41 +205,49 @@ class Gateway(MetadataService):
             self._models = len(models)
         return find(self._served, "the gateway", name, version)
 
-    def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def ModelInfer(self, request: messages.Request, context: Any) -> messages.Response:  # noqa: N802
         """Have one inference done in orbit."""
         return answer(context, lambda: self._infer(request, CallerOf(context)))
 
     def ModelStreamInfer(self, request_iterator: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         """Have inferences done in orbit, one request of the stream after the other."""
 
-        def infer(request: Any, caller: CallerOf) -> Any:
+        def infer(request: messages.Request, caller: CallerOf) -> messages.Response:
             response = self._infer(request, caller)
-            response.parameters[FINAL].bool_param = True
-            return protocol.ModelStreamInferResponse(infer_response=response)
+            response.message.parameters[FINAL].bool_param = True
+            return response
 
-        return stream(request_iterator, context, self.streams, infer, lambda request: str(request.id))
+        return stream(request_iterator, context, self.streams, infer, lambda request: str(request.message.id))
 
-    def _infer(self, request: Any, caller: CallerOf) -> Any:
+    def _infer(self, request: messages.Request, caller: CallerOf) -> messages.Response:
         """A response; UsageError and MissingFile for what cannot be, Overloaded, DeadlinePassed, EnvironmentProblem."""
-        served = self._find(request.model_name, request.model_version)
+        request.check()
+        message = request.message
+        served = self._find(message.model_name, message.model_version)
+        client = -next(self._numbers)
         start_sky_s = self._host.loop.clock.now_s()
+        if len(self._queues) < MAX_REQUESTS:
+            # What will be refused, however often it comes, does not keep those waiting that are under way.
+            self._hold(_ASKED, client)
         try:
-            reply = self._carry(request, served, caller)
+            reply = self._carry(client, request, served, caller)
+            self._count(served, message, stage_times(reply))
+            return self._response(reply, message.model_name, message.id)
         except BaseException:
             self._counters.failed(served.name, self._host.loop.clock.now_s() - start_sky_s)
             raise
-        self._count(served, request, stage_times(reply))
-        return self._response(reply, request.model_name, request.id)
+        finally:
+            self._lift(_ASKED, client)
+            self._lift(_TOLD, client)
 
-    def _carry(self, request: Any, served: Served, caller: CallerOf) -> Answered:
-        client = -next(self._numbers)
+    def _carry(self, client: int, request: messages.Request, served: Served, caller: CallerOf) -> Answered:
         # Before anything is made of it: the request itself is here already, and what goes up is a copy of its bytes.
-        if not self._held.reserve(request.ByteSize()):
+        if not self._held.reserve(request.size_bytes):
             raise _too_much()
         try:
             ask, blob = self._ask(client, request, served, caller)
         finally:
-            self._held.release(request.ByteSize())
+            self._held.release(request.size_bytes)
         if not self._held.take(blob):
             raise _too_much()
         replies = self._queues[client] = queue.SimpleQueue()
@@ -232,7 +259,8 @@ class Gateway(MetadataService):
             reply = self._wait(client, replies)
         finally:
             caller.listen(None)
-            self._queues.pop(client, None)
+            with self._telling:
+                self._queues.pop(client, None)
         if isinstance(reply, Answered):
             return reply
         if isinstance(reply, Declined):
@@ -313,11 +341,16 @@ class Gateway(MetadataService):
 
     def _feed(self, event: Ask | HangUp) -> None:
         driver = self._host.drivers[self._host.mesh.ground]
-        self._host.loop.soon(lambda: driver.feed(event))
 
-    def _ask(self, client: int, request: Any, served: Served, caller: CallerOf) -> tuple[Ask, HeldBlob]:
+        def feed() -> None:
+            driver.feed(event)
+            self._lift(_ASKED, event.client)
+
+        self._host.loop.soon(feed)
+
+    def _ask(self, client: int, request: messages.Request, served: Served, caller: CallerOf) -> tuple[Ask, HeldBlob]:
         """What the controller is asked, and its input; UsageError for what cannot be."""
-        parameters = request.parameters
+        parameters = request.message.parameters
         check_known(parameters, PARAMETERS)
         satellite = text(parameters, "satellite")
         placement = text(parameters, "placement") or PLACEMENTS[0]
@@ -352,19 +385,20 @@ class Gateway(MetadataService):
             found.append(reading.ahead_at(wall_s + remaining_s))
         return min(found, default=None)
 
-    def _response(self, reply: Answered, name: str, identity: str) -> Any:
+    def _response(self, reply: Answered, name: str, identity: str) -> messages.Response:
         blob = reply.blob
-        response = protocol.ModelInferResponse.FromString(bytes(blob.data) if isinstance(blob, HeldBlob) else b"")
-        response.model_name, response.model_version, response.id = name, MODEL_VERSION, identity
-        response.parameters["satellite"].string_param = reply.satellite
-        response.parameters["hops"].int64_param = reply.hops
-        response.parameters["attempt"].int64_param = reply.attempt
+        response = messages.read_response(blob.data if isinstance(blob, HeldBlob) else b"")
+        said, parameters = response.message, response.message.parameters
+        said.model_name, said.model_version, said.id = name, MODEL_VERSION, identity
+        parameters["satellite"].string_param = reply.satellite
+        parameters["hops"].int64_param = reply.hops
+        parameters["attempt"].int64_param = reply.attempt
         rate = self._host.loop.clock.reading().rate_at(time.monotonic())
         for key, value in {**stage_times(reply), "rate": rate}.items():
-            response.parameters[key].double_param = value
+            parameters[key].double_param = value
         if reply.trace_parent:
-            response.parameters["traceparent"].string_param = trace_parent_text(reply.trace_parent)
-            response.parameters["breakdown"].string_param = breakdown_text(reply, self._host.mesh)
+            parameters["traceparent"].string_param = trace_parent_text(reply.trace_parent)
+            parameters["breakdown"].string_param = breakdown_text(reply, self._host.mesh)
         return response
 
 
@@ -399,29 +433,28 @@ def stage_times(reply: Answered) -> dict[str, float]:
     }
 
 
-def _input_of(request: Any, served: Served) -> HeldBlob:
+def _input_of(request: messages.Request, served: Served) -> HeldBlob:
     """What goes up: model, tensors in the order of the model's inputs as raw bytes, and which outputs come down."""
-    for tensor in (*request.inputs, *request.outputs):
+    message = request.message
+    for tensor in (*message.inputs, *message.outputs):
         if "shared_memory_region" in tensor.parameters:
             raise DataError(f"tensor {tensor.name!r} is in shared memory, which does not reach orbit: send its bytes")
     regions = SharedRegions(None)
-    arrays = read_inputs(request, declared_inputs(served.inputs), regions, request.raw_input_contents).arrays
+    arrays = read_inputs(message, declared_inputs(served.inputs), regions, request.raw).arrays
     shapes = {name: array.shape for name, array in arrays.items()}
     served.check_batch(shapes)
-    outputs = read_outputs(request, declared_outputs(served.outputs), regions)
+    outputs = read_outputs(message, declared_outputs(served.outputs), regions)
     sent = protocol.ModelInferRequest(model_name=served.name)
     sent.parameters[ITEMS].int64_param = items_in(served, shapes)
-    if "priority" in request.parameters:
+    if "priority" in message.parameters:
         # On board, too, it overtakes what is less urgent.
-        sent.parameters["priority"].int64_param = priority_of(whole_number(request.parameters, "priority"))
+        sent.parameters["priority"].int64_param = priority_of(whole_number(message.parameters, "priority"))
     for tensor in served.inputs:
-        array = arrays[tensor.name]
-        sent.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=array.shape)
-        sent.raw_input_contents.append(bytes(raw_bytes(tensor.dtype, array)))
-    if request.outputs:
+        sent.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=arrays[tensor.name].shape)
+    if message.outputs:
         for output in outputs:
             sent.outputs.add(name=output.name)
-    return held(sent.SerializeToString(deterministic=True))
+    return held(messages.write_request(sent, [raw_bytes(t.dtype, arrays[t.name]) for t in served.inputs]))
 
 
 def _priority(given: int | None) -> int:
@@ -446,9 +479,8 @@ def serve_gateway(host: Host, port: int) -> tuple[grpc.Server, str]:
     ]
     threads = ThreadPoolExecutor(calls, thread_name_prefix="gateway")
     server = grpc.server(threads, options=options, maximum_concurrent_rpcs=calls)
-    register: Any = protocol_grpc.add_GRPCInferenceServiceServicer_to_server
     gateway = Gateway(host)
-    register(gateway, server)
+    add_inference(server, gateway)
     health = add_health(server, MAX_WATCHERS, gateway.streams)
     try:
         bound = server.add_insecure_port(f"127.0.0.1:{port}")

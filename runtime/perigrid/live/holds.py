@@ -1,10 +1,10 @@
 """Who asks emulated time to wait, and how does everybody hear that it goes on?
 
 A host process says up to which emulated moment time may run: the least due time of what is computed for its satellites
-and is not there yet. The supervisor hears all of them over sockets of their own
-and stops the clock at the least (`governor.py` decides, `ClockPage.stop_at` does it). When time that has stood goes on,
-each host gets a byte, since its loop may sleep until something that was far away. A hold belongs to a connection: when
-a process dies, the kernel closes that, and nothing waits for it any more.
+and is not there yet, or the arrival of a request that its gateway has in hand. The supervisor hears all of them over
+sockets of their own and stops the clock at the least (`governor.py` decides, `ClockPage.stop_at` does it). When time
+that has stood goes on, each host gets a byte, since its loop may sleep until something that was far away. A hold
+belongs to a connection: when a process dies, the kernel closes that, and nothing waits for it any more.
 
 Time is granted for some milliseconds of the wall at a time. Where this whole machine stops for a moment, as virtual
 ones do, nobody could ask for a hold; but nobody grants more time either.

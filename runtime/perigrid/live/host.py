@@ -189,9 +189,9 @@ class Host:
                 body = Probe(number)
                 for frame in relay.sender.frames(destination, body, priority=priority, payload=payload, chunk=chunk):
                     if link in driver.terminals.up:
-                        self.bus.send(source, link, frame)
+                        self.bus.send(source, link, frame, self.loop.now_s())
 
-            self.loop.at(time_s, send)
+            self.loop.at(max(time_s, self.loop.clock.now_s()), send)
 
     def fetch_models(self) -> None:
         """The run's configuration has grown: let the workers load what is new. It takes its time: not in the loop."""

@@ -19,6 +19,7 @@ from concurrent.futures import Future
 
 from perigrid.live.clock import LOOK_S, ClockPage
 from perigrid.live.holds import Holds
+from perigrid.live.lateness import TOLERANCE_S
 from perigrid.live.watch import Marks
 
 CLOCK_MONOTONIC = 1
@@ -28,6 +29,10 @@ TFD_CLOEXEC = 0o2000000
 HURRY_S = 0.002
 SLACK_S = 0.05
 """How much later than asked a lazy call may come, emulated seconds: to be woken for it alone costs more than it."""
+
+LAZY_PAST_S = 0.5 * TOLERANCE_S
+"""How long ago a lazy call acts at most: it must not take a node's time ahead of what is due there and on its way, and
+not send so far into the past that what it sends is late."""
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -67,6 +72,7 @@ class Loop:
         self._count = 0
         self._calls: deque[Callable[[], None]] = deque()
         self._stopped = False
+        self._moment_s: float | None = None
         self.hurry = False
         """Set where something waits for another process: the next turn comes within `HURRY_S`."""
         self._epoll.register(self._timer.descriptor, select.EPOLLIN)
@@ -80,6 +86,14 @@ class Loop:
         """Let time wait for this loop, by its marks, and for whoever computes for it, through these holds."""
         self.holds, self.marks = holds, marks
         self.watch(holds.descriptor, holds.hear)
+
+    def now_s(self) -> float:
+        """The emulated moment of the call that runs: the one it was due at, however late this process came to it.
+
+        How late that was is counted (`lateness.py`); it is no part of what takes time in orbit. Without a due time, and
+        outside of calls, it is the clock's.
+        """
+        return self.clock.now_s() if self._moment_s is None else self._moment_s
 
     def watch(self, descriptor: int, reader: Callable[[], None]) -> None:
         """Call `reader` whenever the descriptor can be read."""
@@ -151,10 +165,15 @@ class Loop:
                 self._timer.arm(wall_s)
 
     def _run_due(self) -> None:
-        for heap in (self._exact, self._lazy):
-            # Looked at again for each call: time may have been stopped meanwhile.
-            while heap and heap[0][0] <= self.clock.now_s():
-                heapq.heappop(heap)[2]()
+        # The clock is looked at again for each call: time may have been stopped meanwhile.
+        while self._exact and self._exact[0][0] <= self.clock.now_s():
+            self._moment_s, _, call = heapq.heappop(self._exact)
+            call()
+        while self._lazy and self._lazy[0][0] <= (now_s := self.clock.now_s()):
+            due_s, _, call = heapq.heappop(self._lazy)
+            self._moment_s = max(due_s, now_s - LAZY_PAST_S)
+            call()
+        self._moment_s = None
 
     def _drain_event(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -97,26 +97,7 @@ def status(
     states = constellation.states()
     traffic.read()
     late = lateness_of(states)
-    links = []
-    lasting = frozenset((*mesh.lasers, *mesh.fibres))
-    for link in plan.links:
-        state = plan.state(link, sky_s)
-        word = constellation.link_state(link, sky_s, state.up)
-        # Who could meet and does not now is no link; what always points at the same node is one, up or not.
-        if not state.up and link not in lasting:
-            continue
-        links.append(
-            {
-                "a": mesh.names[link.a],
-                "b": mesh.names[link.b],
-                "kind": link.kind.name.lower(),
-                "state": word,
-                "range_km": round(state.range_km, 3),
-                "delay_ms": round(state.delay_s * 1e3, 4),
-                "rate_bps": state.rate_bps if word == "up" else 0.0,
-                "back_bps": state.back_bps if word == "up" else 0.0,
-            }
-        )
+    links = _links(constellation, plan, sky_s)
     device = config.scenario.device
     return {
         **msgspec.to_builtins(info),
@@ -142,3 +123,29 @@ def status(
         "cpu_s": round(sum(s.busy_cpu_s for s in states), 3),
         "plan_horizon_s": plan.horizon_s,
     }
+
+
+def _links(constellation: Constellation, plan: ContactPlan, sky_s: float) -> list[dict[str, Any]]:
+    """Every link that there is now, planned or lasting, and how it is."""
+    mesh = constellation.mesh
+    links = []
+    lasting = frozenset((*mesh.lasers, *mesh.fibres))
+    for link in plan.links:
+        state = plan.state(link, sky_s)
+        word = constellation.link_state(link, sky_s, state.up)
+        # Who could meet and does not now is no link; what always points at the same node is one, up or not.
+        if not state.up and link not in lasting:
+            continue
+        links.append(
+            {
+                "a": mesh.names[link.a],
+                "b": mesh.names[link.b],
+                "kind": link.kind.name.lower(),
+                "state": word,
+                "range_km": round(state.range_km, 3),
+                "delay_ms": round(state.delay_s * 1e3, 4),
+                "rate_bps": state.rate_bps if word == "up" else 0.0,
+                "back_bps": state.back_bps if word == "up" else 0.0,
+            }
+        )
+    return links

@@ -109,7 +109,7 @@ class Tracer:
         if not isinstance(reply, Answered) or not reply.trace_parent or self._count > self._limit:
             return
         self._count += 1
-        now_s = self._loop.clock.now_s()
+        now_s = self._loop.now_s()
         if self._count > self._limit:
             self._log.add(now_s, "ground", "traces-full", {"limit": self._limit})
             return

@@ -10,7 +10,7 @@ from perigrid.mesh.way import Leg, stage_sums
 from perigrid.node.frames import Stages
 from perigrid.node.replies import Answered, Observed
 
-REQUEST_STAGES = (
+STAGES = (
     "gateway",
     "ground_queue",
     "contact_wait",
@@ -21,10 +21,15 @@ REQUEST_STAGES = (
     "keep",
     "lasers_down",
     "downlink",
+    "ground_inference",
     "settle",
 )
-"""Gateway and controller; held for want of a way, up and down; radio and fibre up; lasers up; in front of the
-computer; the computer; the result written to flash; lasers down; radio and fibre down; the ground's settling."""
+"""Where time can go, in the order of a request's way: gateway and controller; all that it was held for want of a way;
+radio and fibre up; lasers up; in front of the computer; the computer; writing the result to flash; lasers down; radio
+and fibre down; the ground's computer, for what came down raw (its queue is part of `ground_queue`); settling."""
+
+REQUEST_STAGES = tuple(stage for stage in STAGES if stage != "ground_inference")
+"""Those of a client's request, which is inferred in orbit."""
 
 
 def request_stages(answer: Answered) -> dict[str, float]:

@@ -44,3 +44,22 @@ def join(children: Iterable[str], between: str = "") -> Html:
 
 def _safe(text: str) -> str:
     return text if isinstance(text, Html) else escape(text, quote=False)
+
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""What a page may load: nothing but what is in it."""
+
+
+def document(title: str, styles: Iterable[str], body: Iterable[str]) -> Html:
+    """A whole page that needs nothing else: its head with these style sheets, and its body."""
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", title),
+        tag("style", Html("\n".join(styles))),
+    )
+    return join([Html("<!doctype html>\n"), tag("html", head, tag("body", *body), lang="en"), Html("\n")])

@@ -28,6 +28,7 @@ import perigrid
 from perigrid.errors import CorruptFile, EnvironmentProblem, UsageError
 from perigrid.live.eventlog import read_events
 from perigrid.live.tracing import SPAN_ID_BYTES, TRACE_PARENT, begins_here
+from perigrid.node.stages import STAGES
 
 SPANS_A_LINE = 10_000
 """A line holds at most one trace more than so many spans, some MB: less than what a collector takes at a time."""
@@ -37,21 +38,7 @@ MAX_OPEN = 4_096
 
 GROUND = "ground"
 GROUND_STAGES = ("gateway", "ground_queue", "ground_inference", "settle")
-ORDER = (
-    "gateway",
-    "ground_queue",
-    "contact_wait",
-    "uplink",
-    "lasers_up",
-    "satellite_queue",
-    "inference",
-    "keep",
-    "lasers_down",
-    "downlink",
-    "ground_inference",
-    "settle",
-)
-"""In which stages follow one another where the links of the way are not known."""
+
 
 INTERNAL, SERVER = 1, 2
 ERROR = 2
@@ -367,7 +354,7 @@ def _stage(crossings: list[Span]) -> Iterator[Span]:
 def _in_turn(traced: _Traced, from_s: float) -> tuple[Span, ...]:
     """Stages laid one behind the other, where the links of the way are not known."""
     found: list[Span] = []
-    for name in ORDER:
+    for name in STAGES:
         until_s = from_s + traced.stages.get(name, 0.0)
         node = GROUND if name in GROUND_STAGES else traced.satellite
         found += _unless_empty(Span(name, node, from_s, until_s))

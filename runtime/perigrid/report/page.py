@@ -24,7 +24,7 @@ from perigrid.mesh.topology import Mesh
 from perigrid.report import sections
 from perigrid.report.breakdown import breakdown_of
 from perigrid.report.drawing import drawing
-from perigrid.report.markup import Html, join, tag
+from perigrid.report.markup import Html, document, join, tag
 from perigrid.report.origins import inputs_table, origins
 from perigrid.report.outcome import ASSUMPTIONS, Outcome
 from perigrid.report.outputs import outputs_of, outputs_table
@@ -37,9 +37,6 @@ REPORT_FILE = "report.html"
 STYLE_FILE = "page.css"
 MAX_CAUSES_KEPT = 500
 """Causes of failed shards in the figures for machines."""
-
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""What the page may load: itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,18 +167,8 @@ def _result(captures: Sequence[Capture], mesh: Mesh, story: Story, folder: Path)
 
 def _document(title: str, figures: Mapping[str, Any] | None, body: Sequence[Html]) -> Html:
     style = files(perigrid.report).joinpath(STYLE_FILE).read_text(encoding="utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", title),
-        tag("style", Html(style)),
-    )
     machine = tag("script", _as_script(figures), type="application/json", id="figures")
-    return join([Html("<!doctype html>\n"), tag("html", head, tag("body", *body, machine), lang="en"), Html("\n")])
+    return document(title, [style], [*body, machine])
 
 
 def _as_script(figures: Mapping[str, Any] | None) -> Html:

@@ -141,12 +141,11 @@ def command(shell: Shell, /, constellation: str, **given: Any) -> int | None:
 
 def measure(shell: Shell, constellation: str, given: dict[str, Any]) -> None:
     """Measure what the options say, write the results and show them."""
-    from perigrid.app.scenarios import choose, shipped_presets
+    from perigrid.app.scenarios import choose, with_computers
     from perigrid.bench.latency.results import write_results
     from perigrid.bench.latency.rows import Arm, Mode, Origin, World
     from perigrid.bench.latency.run import LatencyBench, LatencyOptions
     from perigrid.report.latency.text import lines
-    from perigrid.scenario.presets import with_device
 
     if given["find_rate"] and given["slo_s"] is None:
         raise UsageError("--find-rate seeks the highest rate that keeps a bound: give --slo, seconds.")
@@ -156,9 +155,7 @@ def measure(shell: Shell, constellation: str, given: dict[str, Any]) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already and holds something: name another --out, or move it away.")
     scenario = choose(constellation, os.environ, shell.say).scenario
-    for key, name in ((key, given[key]) for key in ("device", "ground_device")):
-        if name is not None:
-            scenario = with_device(scenario, name, shipped_presets(), f"--{key.replace('_', '-')}", key)
+    scenario = with_computers(scenario, given["device"], given["ground_device"])
     options = LatencyOptions(
         model=given["model"],
         modes=tuple(Mode(word) for word in given["modes"]),

@@ -16,20 +16,29 @@ from typing import Any
 import grpc
 import msgspec
 
-from perigrid.bench.latency.rows import STAGES, Hop, Mode, Origin, Row, Series, Stratum
-from perigrid.bench.latency.schedule import RULES, Planned, first_of_stream, next_of_stream, offline_times, server_times
-from perigrid.bench.latency.worlds import FRAME_ENDS, TREATMENTS, Configuration, blank_row
+from perigrid.bench.latency.rows import Hop, Mode, Origin, Row, Series, Stratum
+from perigrid.bench.latency.schedule import RULES, Planned, first_of_stream, next_of_stream
+from perigrid.bench.latency.worlds import (
+    FRAME_ENDS,
+    OFFLINE_SAMPLES,
+    QUERIES_A_STRATUM,
+    SAMPLES_A_QUERY,
+    TREATMENTS,
+    Configuration,
+    Query,
+    blank_row,
+)
 from perigrid.live.clients import SupervisorClient
 from perigrid.live.clock import ClockPage
 from perigrid.live.eventlog import follow_lines
 from perigrid.live.lateness import MAX_SHARE_LATE, Lateness
 from perigrid.live.rundir import RunDirectory
+from perigrid.node.stages import STAGES
 from perigrid.scenario.model import Sensor
 from perigrid.wire.generated import control_pb2 as control
 from perigrid.wire.generated import open_inference_pb2 as protocol
-from perigrid.wire.generated import open_inference_pb2_grpc as protocol_grpc
 
-LEAD_S = 0.2
+LEAD_S = 0.1
 """Emulated seconds between the end of a skip and the first request, or between ordering a frame and its exposure."""
 
 LOOK_WALL_S = 0.25
@@ -40,15 +49,13 @@ POLL_WALL_S = 0.002
 ANSWER_LIMIT_WALL_S = 180.0
 """Seconds of the wall after a stratum's last request until what has no answer is given up."""
 
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-OFFLINE_SAMPLES = 16
 MAX_FAILURES = 10
 """A stream whose queries fail so often in a row ends: what fails at once would be asked again without end."""
 
-SAMPLES_A_QUERY = 1_000
-QUERIES_A_STRATUM = 1_000_000
 QUERIES_A_SERIES = 1_000_000_000
-"""Numbers of a query's samples, of a stratum's queries and of a series' queries."""
+"""Numbers of a series' queries."""
 
 OUTCOMES: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: "dropped",
@@ -56,16 +63,6 @@ OUTCOMES: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.INVALID_ARGUMENT: "refused",
     grpc.StatusCode.NOT_FOUND: "refused",
 }
-
-
-@dataclass(slots=True)
-class _Query:
-    """One query under way: how many of its samples have not ended, and their rows."""
-
-    planned: Planned
-    sent_s: float
-    left: int
-    rows: list[Row] = field(default_factory=list)
 
 
 class LiveRun:
@@ -88,13 +85,14 @@ class LiveRun:
         self._supervisor = SupervisorClient(run)
         self._ended: queue.SimpleQueue[tuple[int, int, Row]] = queue.SimpleQueue()
         self._frames: dict[str, int] = {}
+        self._asked: dict[str, list[bytes]] = {}
         self._log_place = 0
         self._series = 0
         self._sends = 0
         options = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_BYTES) for way in ("send", "receive")]
         self._channel = grpc.insecure_channel(gateway, options=options)
-        stub: Any = protocol_grpc.GRPCInferenceServiceStub
-        self._stub = stub(self._channel)
+        # Samples are in memory before they are sent, as bytes.
+        self._infer = self._channel.unary_unary(INFER, None, protocol.ModelInferResponse.FromString)
 
     def close(self) -> None:
         """Drop the connections; the constellation goes on."""
@@ -120,6 +118,8 @@ class LiveRun:
             for taken in (*series[turn:], *series[:turn]):
                 start_s = max(stratum.start_s, self.now_s() + 2 * LEAD_S + warm_up_s)
                 own = Stratum(stratum.number, start_s, start_s + length_s)
+                # What a skip, or the series before, leaves behind has ended by then.
+                self.wait_until(start_s - warm_up_s - LEAD_S)
                 before = self._lateness()
                 taken.rows += self._stratum(taken.configuration, own, warm_up_s)
                 taken.late = taken.late.plus(_difference(self._lateness(), before))
@@ -135,17 +135,11 @@ class LiveRun:
             if configuration.mode is not Mode.SERVER:
                 sensor = msgspec.structs.replace(sensor, deadline_s=None)
         self._skip_log()
+        self._samples(configuration)
         work = _Stratum(self, configuration, sensor, stratum)
         if rule.closed_loop:
             return work.run([], first_of_stream(rule, stratum, stratum.number * QUERIES_A_STRATUM, warm_up_s))
-        return work.run(self._schedule(configuration, [stratum], warm_up_s), None)
-
-    def _schedule(
-        self, configuration: Configuration, strata: Sequence[Stratum], warm_up_s: float
-    ) -> tuple[Planned, ...]:
-        if configuration.mode is Mode.OFFLINE:
-            return offline_times(strata, OFFLINE_SAMPLES, warm_up_s)
-        return server_times(strata, configuration.offered_per_s or 1.0, configuration.seed, warm_up_s)
+        return work.run(configuration.schedule([stratum], warm_up_s, OFFLINE_SAMPLES), None)
 
     def _lateness(self) -> Lateness:
         total = Lateness()
@@ -165,22 +159,16 @@ class LiveRun:
 
     def ask(self, configuration: Configuration, planned: Planned, sample: int) -> None:
         """Send one of a client's requests; its row comes to `ended`."""
-        request = self._requests[self._sends % len(self._requests)]
+        place = self._sends % len(self._requests)
         self._sends += 1
-        if configuration.satellite:
-            copy = protocol.ModelInferRequest()
-            copy.CopyFrom(request)
-            copy.parameters["satellite"].string_param = configuration.satellite
-            request = copy
         series = self._series
         # No id may be all zeros.
         trace = f"{series:016x}{planned.number * SAMPLES_A_QUERY + sample + 1:016x}"
         flags = "01" if configuration.traced else "00"
+        metadata = (("traceparent", f"00-{trace}-{trace[16:]}-{flags}"),)
         sent_s = self.now_s()
-        call = self._stub.ModelInfer.future(
-            request, timeout=ANSWER_LIMIT_WALL_S, metadata=(("traceparent", f"00-{trace}-{trace[16:]}-{flags}"),)
-        )
-        bytes_up = sum(len(part) for part in request.raw_input_contents)
+        call = self._infer.future(self._samples(configuration)[place], timeout=ANSWER_LIMIT_WALL_S, metadata=metadata)
+        bytes_up = sum(len(part) for part in self._requests[place].raw_input_contents)
 
         def done(call: Any) -> None:
             ended_s = self.now_s()
@@ -188,6 +176,19 @@ class LiveRun:
             self._ended.put((series, planned.number, row))
 
         call.add_done_callback(done)
+
+    def _samples(self, configuration: Configuration) -> list[bytes]:
+        """What a configuration's client sends, in turn."""
+        satellite = configuration.satellite
+        if satellite not in self._asked:
+            self._asked[satellite] = []
+            for request in self._requests:
+                copy = protocol.ModelInferRequest()
+                copy.CopyFrom(request)
+                if satellite:
+                    copy.parameters["satellite"].string_param = satellite
+                self._asked[satellite].append(copy.SerializeToString())
+        return self._asked[satellite]
 
     def expose(self, configuration: Configuration, sensor: Sensor, planned: Sequence[Planned]) -> None:
         """Order frames: samples of one query are taken at the same instant."""
@@ -204,7 +205,7 @@ class LiveRun:
                 )
 
     def next_ended(
-        self, configuration: Configuration, asked: Mapping[int, _Query], wait: bool
+        self, configuration: Configuration, asked: Mapping[int, Query], wait: bool
     ) -> tuple[int, Row] | None:
         """The row of a sample that has ended, with its query's number; None where there is none, or none comes soon."""
         if configuration.origin is Origin.BOARD:
@@ -215,7 +216,7 @@ class LiveRun:
             return None
         return (number, row) if series == self._series else None
 
-    def _read_log(self, configuration: Configuration, asked: Mapping[int, _Query]) -> None:
+    def _read_log(self, configuration: Configuration, asked: Mapping[int, Query]) -> None:
         events, self._log_place = follow_lines(self._run.path, self._log_place)
         for event in events:
             what = event.get("what")
@@ -229,7 +230,7 @@ class LiveRun:
                 if number is not None:
                     self._put(int(number), asked, lambda p, e=event: _missed_row(configuration, p, e))
 
-    def _put(self, number: int, asked: Mapping[int, _Query], row_of: Any) -> None:
+    def _put(self, number: int, asked: Mapping[int, Query], row_of: Any) -> None:
         series, query = divmod(number // SAMPLES_A_QUERY, QUERIES_A_SERIES)
         if series == self._series and query in asked:
             self._ended.put((series, query, row_of(asked[query].planned)))
@@ -252,21 +253,8 @@ class _Taken:
 
     def series(self) -> Series:
         """All of it."""
-        one = self.configuration
-        return Series(
-            name=one.name,
-            world=one.world,
-            arm=one.arm,
-            origin=one.origin,
-            mode=one.mode,
-            repeat=one.repeat,
-            rows=tuple(sorted(self.rows, key=lambda row: (row.stratum, row.number))),
-            strata=tuple(self.strata),
-            valid=self.late.share_late <= MAX_SHARE_LATE,
-            share_late=self.late.share_late,
-            slo_s=one.slo_s,
-            offered_per_s=one.offered_per_s,
-        )
+        share_late = self.late.share_late
+        return self.configuration.series(self.rows, self.strata, share_late <= MAX_SHARE_LATE, share_late)
 
 
 class _Stratum:
@@ -277,7 +265,7 @@ class _Stratum:
         self._configuration = configuration
         self._sensor = sensor
         self._stratum = stratum
-        self._queries: dict[int, _Query] = {}
+        self._queries: dict[int, Query] = {}
         self._rows: list[Row] = []
         self._failures = 0
 
@@ -288,7 +276,7 @@ class _Stratum:
             self._send(replace(first, intended_s=max(first.intended_s, self._live.now_s() + LEAD_S)))
         elif self._configuration.origin is Origin.BOARD:
             for one in planned:
-                self._queries[one.number] = _Query(one, one.intended_s, one.items)
+                self._queries[one.number] = Query(one, one.intended_s, one.items)
             self._live.expose(self._configuration, self._sensor, planned)
         else:
             for one in planned:
@@ -301,11 +289,11 @@ class _Stratum:
     def _send(self, planned: Planned) -> None:
         configuration, live = self._configuration, self._live
         if configuration.origin is Origin.BOARD:
-            self._queries[planned.number] = _Query(planned, planned.intended_s, planned.items)
+            self._queries[planned.number] = Query(planned, planned.intended_s, planned.items)
             live.expose(configuration, self._sensor, [planned])
             return
         live.wait_until(planned.intended_s)
-        self._queries[planned.number] = _Query(planned, live.now_s(), planned.items)
+        self._queries[planned.number] = Query(planned, live.now_s(), planned.items)
         for sample in range(planned.items):
             live.ask(configuration, planned, sample)
 
@@ -328,24 +316,13 @@ class _Stratum:
         query = self._queries.get(number)
         if query is None:
             return
-        query.left -= 1
-        query.rows.append(row)
-        if query.left:
+        whole = query.ended(row)
+        if whole is None:
             return
         del self._queries[number]
-        worst = next((one for one in query.rows if one.outcome != "ok"), row)
-        last = max(query.rows, key=lambda one: one.ended_s)
-        self._rows.append(
-            msgspec.structs.replace(
-                last,
-                outcome=worst.outcome,
-                cause=worst.cause,
-                bytes_up=sum(one.bytes_up for one in query.rows),
-                bytes_down=sum(one.bytes_down for one in query.rows),
-            )
-        )
+        self._rows.append(whole)
         rule = RULES[self._configuration.mode]
-        self._failures = 0 if worst.outcome == "ok" else self._failures + 1
+        self._failures = 0 if whole.outcome == "ok" else self._failures + 1
         if rule.closed_loop and self._failures < MAX_FAILURES:
             now_s = self._live.now_s()
             following = next_of_stream(rule, self._stratum, query.planned, now_s)
@@ -354,10 +331,9 @@ class _Stratum:
                 self._send(replace(following, intended_s=now_s + lead_s))
 
     def _give_up(self) -> None:
-        for query in self._queries.values():
-            row = blank_row(self._configuration, query.planned, query.sent_s, self._live.now_s())
-            cause = f"no answer within {ANSWER_LIMIT_WALL_S:g} s of the wall"
-            self._rows.append(msgspec.structs.replace(row, outcome="failed", cause=cause))
+        cause = f"no answer within {ANSWER_LIMIT_WALL_S:g} s of the wall"
+        now_s = self._live.now_s()
+        self._rows += [query.given_up(self._configuration, now_s, cause) for query in self._queries.values()]
         self._queries.clear()
 
 

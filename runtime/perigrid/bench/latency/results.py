@@ -19,9 +19,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from perigrid.bench.latency.rows import STAGES, Hop, Row, Series
+from perigrid.bench.latency.rows import Hop, Row, Series
 from perigrid.bench.latency.summary import SCHEMA, LatencyRun, Summary, summarise
 from perigrid.errors import CorruptFile, EnvironmentProblem, MissingFile
+from perigrid.node.stages import STAGES
 from perigrid.report.latency.page import page
 from perigrid.report.tables import write_parquet
 

@@ -11,24 +11,6 @@ import enum
 
 import msgspec
 
-STAGES = (
-    "gateway",
-    "ground_queue",
-    "contact_wait",
-    "uplink",
-    "lasers_up",
-    "satellite_queue",
-    "inference",
-    "keep",
-    "lasers_down",
-    "downlink",
-    "ground_inference",
-    "settle",
-)
-"""Where a request's time can go, in the order of its way. `contact_wait` is all that it was held for want of a way;
-`uplink` and `downlink` are radio and fibre; `keep` is writing the result to flash; `ground_inference` is a ground
-computer's work (bent pipe), whose queue is part of `ground_queue`."""
-
 
 class Mode(enum.StrEnum):
     """MLPerf Inference's four scenarios (MLPerf-style, unverified)."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -33,14 +34,16 @@ from perigrid.errors import UsageError
 from perigrid.live.clients import SupervisorClient
 from perigrid.live.launch import ALLOCATOR_SETTINGS, LaunchOptions
 from perigrid.live.models import ModelStore, default_cache
+from perigrid.live.rundir import RunDirectory
 from perigrid.live.scenes import SceneSearch, load_scene
 from perigrid.live.service_times import ServiceTimes
 from perigrid.mesh.plan import ContactPlan, compute_segment
-from perigrid.mesh.topology import LinkKind, Mesh
+from perigrid.mesh.topology import Link, LinkKind, Mesh
 from perigrid.scenario.model import Device, Scenario, Sensor
 from perigrid.sky.eclipse import eclipses
 from perigrid.sky.fleet import Fleet
 from perigrid.units import EARTH_MU_KM3_S2
+from perigrid.wire.generated.open_inference_pb2 import ModelInferRequest
 
 Say = Callable[[str], None]
 REPEATS = ("a", "b")
@@ -74,7 +77,7 @@ class LatencyOptions:
     offered_per_s: float | None = None
     find_rate: bool = False
     seed: int = 1
-    rate: float | str = "auto"
+    rate: float | Literal["auto"] = "auto"
     traced: bool = True
 
 
@@ -100,6 +103,7 @@ class LatencyBench:
         self._searches: dict[str, RateSearch] = {}
         self._rates: tuple[RatePiece, ...] = ()
         self._notes: list[str] = []
+        self._measured: dict[str, float] | None = None
 
     def measure(self) -> LatencyRun:
         """All of it."""
@@ -208,12 +212,12 @@ class LatencyBench:
         """Seconds a tile of each model on a device; those of this machine are measured once."""
         if device.kind != "host":
             return dict(device.service_s)
-        if not hasattr(self, "_measured"):
+        if self._measured is None:
             self._say("measuring this machine: CPU seconds a tile")
             self._measured = measured_s(self._store, self._scenario.models)
         return self._measured
 
-    def _costs(self, board_s: dict[str, float], requests: Sequence[object]) -> Costs:
+    def _costs(self, board_s: dict[str, float], requests: Sequence[ModelInferRequest]) -> Costs:
         """What work costs in virtual time: on board as the live run had it, if there was one."""
         options = self._options
         sizes = sizes_of(self._store, options.model, list(requests))
@@ -230,18 +234,19 @@ class LatencyBench:
 
     # --- the worlds
 
-    def _live(self, strata: Sequence[Stratum], requests: Sequence[object]) -> tuple[list[Series], dict[str, float]]:
+    def _live(
+        self, strata: Sequence[Stratum], requests: Sequence[ModelInferRequest]
+    ) -> tuple[list[Series], dict[str, float]]:
         options = self._options
         configurations = self._configurations(World.LIVE, LIVE_ARMS)
         if not configurations:
             return [], {}
-        rate = options.rate if isinstance(options.rate, float) else "auto"
         self._say(f"bringing up {self._scenario.name} with {self._mesh.satellite_count} satellites")
         with tempfile.TemporaryDirectory(prefix="latency-", dir=self._root) as folder:
-            launch = LaunchOptions(rate=rate)  # type: ignore[arg-type]
+            launch = LaunchOptions(rate=options.rate)
             with arena(self._scenario, Path(folder), "latency", launch) as (run, info):
                 board_s = ServiceTimes(run.path).all()
-                live = LiveRun(run, info.gateway, requests, self._sensor)  # type: ignore[arg-type]
+                live = LiveRun(run, info.gateway, requests, self._sensor)
                 try:
                     found = live.measure(configurations, strata, options.warm_up_s, self._say)
                     if options.find_rate:
@@ -349,21 +354,21 @@ class LatencyBench:
         )
 
 
-def _ups(plan: ContactPlan, link: object, start_s: float, end_s: float) -> list[tuple[float, float]]:
+def _ups(plan: ContactPlan, link: Link, start_s: float, end_s: float) -> list[tuple[float, float]]:
     """The stretches in which a link is up."""
     found, at_s = [], start_s
     while at_s < end_s:
-        up = plan.state(link, at_s).up  # type: ignore[arg-type]
-        next_s = min(end_s, plan.next_change(link, at_s))  # type: ignore[arg-type]
+        up = plan.state(link, at_s).up
+        next_s = min(end_s, plan.next_change(link, at_s))
         if up:
             found.append((at_s, next_s))
         at_s = max(next_s, np.nextafter(at_s, np.inf))
     return found
 
 
-def _rates_of(run: object) -> tuple[RatePiece, ...]:
+def _rates_of(run: RunDirectory) -> tuple[RatePiece, ...]:
     """How fast the clock passed, as the run itself says."""
-    with SupervisorClient(run) as client:  # type: ignore[arg-type]
+    with SupervisorClient(run) as client:
         status = msgspec.json.decode(client.status_json())
     return tuple(RatePiece(float(p["from_s"]), float(p["rate"])) for p in status.get("pace", {}).get("stretches", ()))
 

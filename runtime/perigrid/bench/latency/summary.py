@@ -22,9 +22,10 @@ from perigrid.bench.latency.environment import Environment
 from perigrid.bench.latency.histogram import histogram_of
 from perigrid.bench.latency.instants import Interval, over_instants
 from perigrid.bench.latency.rate_search import RateSearch
-from perigrid.bench.latency.rows import STAGES, Arm, Mode, Origin, Row, Series, Stratum, World
+from perigrid.bench.latency.rows import Arm, Mode, Origin, Row, Series, Stratum, World
 from perigrid.bench.latency.schedule import LABEL, RULES, short_of
 from perigrid.bench.latency.statistics import Mean, Percentile, Verdict
+from perigrid.node.stages import STAGES
 
 SCHEMA = 1
 """Version of the summary's form; it grows when a field changes its meaning or goes."""

@@ -7,7 +7,7 @@ last; hours in which a frame waits for its satellite's pass take no time here. E
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import msgspec
 
@@ -17,14 +17,16 @@ from perigrid.bench.latency.schedule import (
     Planned,
     first_of_stream,
     next_of_stream,
-    offline_times,
-    server_times,
 )
 from perigrid.bench.latency.worlds import (
     FRAME_ENDS,
+    OFFLINE_SAMPLES,
+    QUERIES_A_STRATUM,
+    SAMPLES_A_QUERY,
     TREATMENTS,
     Configuration,
     Costs,
+    Query,
     answered_row,
     blank_row,
     observed_row,
@@ -46,25 +48,6 @@ PATIENCE_S = 24 * 3600.0
 CLIENT_PRIORITY = 10
 TRACE = bytes(16)
 SAMPLED = b"\x01"
-OFFLINE_SAMPLES = 64
-STREAM_NUMBERS = 1_000_000
-"""Queries that one stratum's stream has numbers for."""
-
-SAMPLE_NUMBERS = 100_000
-"""Samples that one query has numbers for."""
-
-
-@dataclass(slots=True)
-class _Query:
-    """One query under way: its samples that have not ended, and the row of the one that ended last."""
-
-    planned: Planned
-    sent_s: float
-    left: int
-    bytes_up: int = 0
-    bytes_down: int = 0
-    failed: str = ""
-    rows: list[Row] = field(default_factory=list)
 
 
 class VirtualRun:
@@ -104,7 +87,7 @@ class VirtualRun:
         self._names = self.world.mesh.names
         self._configuration = replace(configuration, names=self._names)
         self._node = self.world.mesh.id_of(configuration.satellite) if configuration.satellite else None
-        self._queries: dict[int, _Query] = {}
+        self._queries: dict[int, Query] = {}
         self._rows: list[Row] = []
         self._strata: dict[int, Stratum] = {}
         self._streams = 0
@@ -118,39 +101,17 @@ class VirtualRun:
         self._strata = {stratum.number: stratum for stratum in strata}
         if rule.closed_loop:
             for stratum in strata:
-                first = first_of_stream(rule, stratum, stratum.number * STREAM_NUMBERS, warm_up_s)
+                first = first_of_stream(rule, stratum, stratum.number * QUERIES_A_STRATUM, warm_up_s)
                 self._plan(first)
         else:
-            if configuration.mode is Mode.OFFLINE:
-                planned = offline_times(strata, samples, warm_up_s)
-            else:
-                planned = server_times(strata, configuration.offered_per_s or 1.0, configuration.seed, warm_up_s)
-            for one in planned:
+            for one in configuration.schedule(strata, warm_up_s, samples):
                 self._plan(one)
         end_s = max(stratum.end_s for stratum in strata)
         self.world.run_until(end_s, None)
         self.world.run_until(end_s + PATIENCE_S, lambda: not self._queries and not self._streams)
-        for query in self._queries.values():
-            self._rows.append(
-                msgspec.structs.replace(
-                    blank_row(configuration, query.planned, query.sent_s, self.world.sky_s),
-                    outcome="failed",
-                    cause=f"no answer within {PATIENCE_S / 3600:g} h",
-                )
-            )
-        rows = tuple(sorted(self._rows, key=lambda row: row.number))
-        return Series(
-            name=configuration.name,
-            world=configuration.world,
-            arm=configuration.arm,
-            origin=configuration.origin,
-            mode=configuration.mode,
-            repeat=configuration.repeat,
-            rows=rows,
-            strata=tuple(strata),
-            slo_s=configuration.slo_s,
-            offered_per_s=configuration.offered_per_s,
-        )
+        cause = f"no answer within {PATIENCE_S / 3600:g} h"
+        self._rows += [query.given_up(configuration, self.world.sky_s, cause) for query in self._queries.values()]
+        return configuration.series(self._rows, strata)
 
     # --- sending
 
@@ -160,9 +121,9 @@ class VirtualRun:
 
     def _send(self, planned: Planned) -> None:
         self._streams -= 1
-        self._queries[planned.number] = _Query(planned, self.world.sky_s, planned.items)
+        self._queries[planned.number] = Query(planned, self.world.sky_s, planned.items)
         for sample in range(planned.items):
-            number = planned.number * SAMPLE_NUMBERS + sample
+            number = planned.number * SAMPLES_A_QUERY + sample
             if self._configuration.origin is Origin.BOARD:
                 self._expose(number)
             else:
@@ -171,7 +132,7 @@ class VirtualRun:
     def _expose(self, number: int) -> None:
         node = self._node
         if node is None:
-            node = NodeId(number // SAMPLE_NUMBERS % self.world.mesh.satellite_count)
+            node = NodeId(number // SAMPLES_A_QUERY % self.world.mesh.satellite_count)
         shard, name = tiles_of(self._sensor), self._names[node]
         deadline_s = self._sensor.deadline_s if self._configuration.mode is Mode.SERVER else None
         sensor = msgspec.structs.replace(self._sensor, deadline_s=deadline_s)
@@ -183,7 +144,6 @@ class VirtualRun:
         trace_parent = TRACE[:8] + number.to_bytes(16, "big") + SAMPLED if self._configuration.traced else b""
         # As the gateway places a request that says nothing of it: the least busy, of equals the nearest.
         ask = Ask(-number - 1, self._model, self._input, self._node, False, CLIENT_PRIORITY, None, trace_parent)
-        self._queries[number // SAMPLE_NUMBERS].bytes_up += self._costs.input_bytes
         self.world.request(ask)
 
     # --- what comes back
@@ -191,16 +151,16 @@ class VirtualRun:
     def _replied(self, client: int, reply: Reply) -> None:
         match reply:
             case Observed():
-                query = self._queries.get(reply.number // SAMPLE_NUMBERS)
+                query = self._queries.get(reply.number // SAMPLES_A_QUERY)
                 if query is not None:
                     self._ended(query, observed_row(self._configuration, query.planned, reply))
             case Answered():
-                query = self._queries.get((-client - 1) // SAMPLE_NUMBERS)
+                query = self._queries.get((-client - 1) // SAMPLES_A_QUERY)
                 if query is not None:
                     sizes = (self._costs.input_bytes, reply.blob.length)
                     self._ended(query, answered_row(self._configuration, query.planned, query.sent_s, reply, *sizes))
             case Declined(reason, cause):
-                query = self._queries.get((-client - 1) // SAMPLE_NUMBERS)
+                query = self._queries.get((-client - 1) // SAMPLES_A_QUERY)
                 if query is not None:
                     row = blank_row(self._configuration, query.planned, query.sent_s, self.world.sky_s)
                     outcome = "dropped" if reason == "full" else reason
@@ -218,28 +178,19 @@ class VirtualRun:
                 self._missed(number, note)
 
     def _missed(self, number: int, note: Note) -> None:
-        query = self._queries.get(number // SAMPLE_NUMBERS)
+        query = self._queries.get(number // SAMPLES_A_QUERY)
         if query is not None:
             row = blank_row(self._configuration, query.planned, query.sent_s, self.world.sky_s)
             outcome, cause = FRAME_ENDS[note.what]
             cause = str(note.fields.get("cause", cause))
             self._ended(query, msgspec.structs.replace(row, outcome=outcome, cause=cause))
 
-    def _ended(self, query: _Query, row: Row) -> None:
-        """A sample of a query has ended; a query ends with its last sample, and has failed where one did."""
-        query.left -= 1
-        query.rows.append(row)
-        if query.left:
+    def _ended(self, query: Query, row: Row) -> None:
+        """A sample of a query has ended; a stream goes on with the next query after the last one."""
+        whole = query.ended(row)
+        if whole is None:
             return
         del self._queries[query.planned.number]
-        worst = next((one for one in query.rows if one.outcome != "ok"), row)
-        whole = msgspec.structs.replace(
-            row,
-            outcome=worst.outcome,
-            cause=worst.cause,
-            bytes_up=sum(one.bytes_up for one in query.rows),
-            bytes_down=sum(one.bytes_down for one in query.rows),
-        )
         self._rows.append(whole)
         rule = RULES[self._configuration.mode]
         if rule.closed_loop:

@@ -6,13 +6,13 @@ alike; here both become rows, with the names of the nodes on their way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from perigrid.bench.latency.rows import Arm, Hop, Mode, Origin, Row, World
-from perigrid.bench.latency.schedule import Planned
+from perigrid.bench.latency.rows import Arm, Hop, Mode, Origin, Row, Series, Stratum, World
+from perigrid.bench.latency.schedule import Planned, offline_times, server_times
 from perigrid.mesh.way import Leg
 from perigrid.node.replies import Answered, Observed
 from perigrid.node.stages import observed_stages, request_stages
@@ -61,6 +61,14 @@ class Costs:
     output_bytes: int
 
 
+SAMPLES_A_QUERY = 1_000
+QUERIES_A_STRATUM = 1_000_000
+"""Numbers of a query's samples, and of a stratum's queries."""
+
+OFFLINE_SAMPLES = 64
+"""Samples of Offline's one query: fewer than a gateway takes at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """One series to measure: an arm, from where, in which of MLPerf's scenarios, and which repeat of it."""
@@ -81,6 +89,61 @@ class Configuration:
     def name(self) -> str:
         """What the series is called: the same for each repeat."""
         return f"{self.mode}/{self.origin}/{self.arm}/{self.world}"
+
+    def series(
+        self, rows: Iterable[Row], strata: Iterable[Stratum], valid: bool = True, share_late: float = 0.0
+    ) -> Series:
+        """What was measured of it."""
+        return Series(
+            name=self.name,
+            world=self.world,
+            arm=self.arm,
+            origin=self.origin,
+            mode=self.mode,
+            repeat=self.repeat,
+            rows=tuple(sorted(rows, key=lambda row: (row.stratum, row.number))),
+            strata=tuple(strata),
+            valid=valid,
+            share_late=share_late,
+            slo_s=self.slo_s,
+            offered_per_s=self.offered_per_s,
+        )
+
+    def schedule(self, strata: Sequence[Stratum], warm_up_s: float, samples: int) -> tuple[Planned, ...]:
+        """When an open loop sends: all at once, `samples` of them, or as Server does."""
+        if self.mode is Mode.OFFLINE:
+            return offline_times(strata, samples, warm_up_s)
+        return server_times(strata, self.offered_per_s or 1.0, self.seed, warm_up_s)
+
+
+@dataclass(slots=True)
+class Query:
+    """One query under way: how many of its samples have not ended, and the rows of those that have."""
+
+    planned: Planned
+    sent_s: float
+    left: int
+    rows: list[Row] = field(default_factory=list)
+
+    def ended(self, row: Row) -> Row | None:
+        """A sample has ended. The query's row once the last one has: it failed where one did."""
+        self.left -= 1
+        self.rows.append(row)
+        if self.left:
+            return None
+        worst = next((one for one in self.rows if one.outcome != "ok"), row)
+        return msgspec.structs.replace(
+            max(self.rows, key=lambda one: one.ended_s),
+            outcome=worst.outcome,
+            cause=worst.cause,
+            bytes_up=sum(one.bytes_up for one in self.rows),
+            bytes_down=sum(one.bytes_down for one in self.rows),
+        )
+
+    def given_up(self, configuration: Configuration, now_s: float, cause: str) -> Row:
+        """Its row where no answer is waited for any more."""
+        row = blank_row(configuration, self.planned, self.sent_s, now_s)
+        return msgspec.structs.replace(row, outcome="failed", cause=cause)
 
 
 def sensor_of(scenario: Scenario, model: str) -> Sensor:

@@ -67,15 +67,32 @@ def of_message(message: Any) -> Request:
 
 def read_request(data: bytes) -> Request:
     """A request from its bytes; its tensors are views of them."""
-    rest, raw, fields = _split(data) if len(data) > SMALL_BYTES else (data, None, 0)
+    rest, raw, fields = _split(data, RAW_INPUT) if len(data) > SMALL_BYTES else (data, None, 0)
     if fields > MAX_FIELDS:
         fault = f"the request has more than {MAX_FIELDS} inputs, outputs, parameters and tensors: send fewer"
         return Request(protocol.ModelInferRequest(), (), len(data), fault)
     try:
-        message = protocol.ModelInferRequest.FromString(rest)
+        message = protocol.ModelInferRequest.FromString(bytes(rest))
     except DecodeError as error:
         return Request(protocol.ModelInferRequest(), (), len(data), f"the message is no ModelInferRequest ({error})")
     return Request(message, message.raw_input_contents if raw is None else raw, len(data))
+
+
+def write_request(message: Any, raw: Sequence[Raw]) -> bytes:
+    """The bytes of a request whose tensors' bytes are not in the message: those that protobuf would write."""
+    return b"".join([message.SerializeToString(deterministic=True), *_tensors(RAW_INPUT, raw)])
+
+
+def read_response(data: bytes | memoryview) -> Response:
+    """A response from its bytes; its tensors are views of them."""
+    rest, raw, fields = _split(data, RAW_OUTPUT) if len(data) > SMALL_BYTES else (data, None, 0)
+    if raw is None or fields > MAX_FIELDS:
+        rest, raw = data, None
+    message = protocol.ModelInferResponse.FromString(bytes(rest))
+    if raw is None:
+        raw = list(message.raw_output_contents)
+        del message.raw_output_contents[:]
+    return Response(message, raw, sum(map(len, raw)))
 
 
 def write_response(response: Response) -> bytes:
@@ -96,14 +113,19 @@ def write_streamed(response: Any) -> bytes:
 def _parts(response: Response) -> list[Raw]:
     if response.size_bytes <= SMALL_BYTES:
         return [response.whole().SerializeToString()]
-    parts: list[Raw] = [response.message.SerializeToString()]
-    for raw in response.raw:
-        parts += [_varint(RAW_OUTPUT << 3 | _BYTES) + _varint(len(raw)), raw]
+    return [response.message.SerializeToString(), *_tensors(RAW_OUTPUT, response.raw)]
+
+
+def _tensors(field: int, contents: Sequence[Raw]) -> list[Raw]:
+    """A field of bytes, repeated."""
+    parts: list[Raw] = []
+    for raw in contents:
+        parts += [_varint(field << 3 | _BYTES) + _varint(len(raw)), raw]
     return parts
 
 
-def _split(data: bytes) -> tuple[bytes, list[Raw] | None, int]:
-    """The bytes without raw_input_contents, those, and how many fields there are.
+def _split(data: Raw, tensors: int) -> tuple[Raw, list[Raw] | None, int]:
+    """The bytes without the field of the tensors, those of the tensors, and how many fields there are.
 
     All bytes and None for what is no message, or one with what nobody writes any more: protobuf knows.
     """
@@ -118,7 +140,7 @@ def _split(data: bytes) -> tuple[bytes, list[Raw] | None, int]:
             place, content = _skip(data, place, tag & 7)
             if place > len(data):
                 return data, None, fields
-            if tag == RAW_INPUT << 3 | _BYTES:
+            if tag == tensors << 3 | _BYTES:
                 rest.append(view[start:tag_place])
                 raw.append(view[content:place])
                 start = place
@@ -128,7 +150,7 @@ def _split(data: bytes) -> tuple[bytes, list[Raw] | None, int]:
     return b"".join(rest), raw, fields
 
 
-def _skip(data: bytes, place: int, kind: int) -> tuple[int, int]:
+def _skip(data: Raw, place: int, kind: int) -> tuple[int, int]:
     """Where a field ends and where its content starts, behind its tag."""
     if kind == _BYTES:
         length, place = _read_varint(data, place)
@@ -138,7 +160,7 @@ def _skip(data: bytes, place: int, kind: int) -> tuple[int, int]:
     return place + _FIXED.get(kind, len(data) + 1), place
 
 
-def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+def _read_varint(data: Raw, place: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 7 * MAX_VARINT_BYTES, 7):
         byte = data[place]

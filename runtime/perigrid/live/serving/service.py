@@ -136,7 +136,8 @@ class _Handlers:
         self.found |= handlers
 
 
-def _add_service(server: grpc.Server, service: InferenceService) -> None:
+def add_inference(server: grpc.Server, service: Any) -> None:
+    """Add the protocol's methods to a server; the inferences get and give messages whose tensors are not copied."""
     handlers = _Handlers()
     register: Any = protocol_grpc.add_GRPCInferenceServiceServicer_to_server
     register(service, handlers)
@@ -170,7 +171,7 @@ def start(address: str, worker: Worker) -> grpc.Server:
     threads = ThreadPoolExecutor(limits.calls, thread_name_prefix=worker.name)
     server = grpc.server(threads, options=options, maximum_concurrent_rpcs=limits.calls)
     streams = Places(limits.max_streams, "streams")
-    _add_service(server, InferenceService(worker, streams))
+    add_inference(server, InferenceService(worker, streams))
     health = add_health(server, limits.max_watchers, streams)
     try:
         server.add_insecure_port(address)

@@ -20,11 +20,8 @@ from perigrid.report.latency.orbit import timeline
 from perigrid.report.latency.stages import stage_bars
 from perigrid.report.latency.versus import assumed_note, traffic, versus
 from perigrid.report.latency.words import arm_names, group_title
-from perigrid.report.markup import Html, join, tag
+from perigrid.report.markup import Html, document, join, tag
 from perigrid.report.words import count
-
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""What the page may load: itself."""
 
 STYLES = ((perigrid.report, "page.css"), (perigrid.report.latency, "latency.css"))
 Group = tuple[Mode, Origin]
@@ -99,15 +96,5 @@ def _group(summary: Summary, key: Group) -> Html:
 
 
 def _document(title: str, body: Sequence[Html]) -> Html:
-    style = "\n".join(files(package).joinpath(name).read_text(encoding="utf-8") for package, name in STYLES)
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", title),
-        tag("style", Html(style)),
-    )
-    return join([Html("<!doctype html>\n"), tag("html", head, tag("body", *body), lang="en"), Html("\n")])
+    styles = (files(package).joinpath(name).read_text(encoding="utf-8") for package, name in STYLES)
+    return document(title, styles, body)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from perigrid.bench.latency.rows import STAGES
 from perigrid.bench.latency.summary import SeriesSummary, StageSummary
+from perigrid.node.stages import STAGES
 from perigrid.report.latency.words import (
     DASH,
     STAGE_NAMES,
